@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The backing handle: opened, pinned, retired.
+ *
+ * Pin and retire are ordered against each other by a full barrier on each side:
+ * a pinner counts itself and then looks for the retirement, a retirer sets it and
+ * then looks at the counts. So either the pinner gives up, or the retirer sees it.
+ * An AIO completion holds the pin until the kiocb is finished and the submitting
+ * function has returned, and drops it before it ends the request: the pins are a
+ * subset of the requests in flight, and a frozen queue has none.
+ */
+
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/stat.h>
+
+#include "device.h"
+#include "trace.h"
+
+/* Where the filesystem does not tell (most do not), the device below does. */
+static void sloop_backing_probe_dio(struct sloop_backing *backing)
+{
+	struct super_block *sb = backing->file->f_mapping->host->i_sb;
+	struct kstat stat;
+
+	if (!vfs_getattr(&backing->file->f_path, &stat, STATX_DIOALIGN, 0) &&
+	    (stat.result_mask & STATX_DIOALIGN) && stat.dio_mem_align) {
+		backing->min_dio = max_t(u32, stat.dio_offset_align,
+					 SECTOR_SIZE);
+		backing->dio_mem_mask = min_t(unsigned long,
+					      stat.dio_mem_align, PAGE_SIZE) - 1;
+	} else if (sb->s_bdev) {
+		backing->min_dio = bdev_logical_block_size(sb->s_bdev);
+		backing->dio_mem_mask = bdev_dma_alignment(sb->s_bdev);
+	} else {
+		backing->min_dio = SECTOR_SIZE;
+		backing->dio_mem_mask = SECTOR_SIZE - 1;
+	}
+}
+
+static struct sloop_backing *sloop_backing_alloc(struct sloop_device *dev,
+						 struct file *file)
+{
+	unsigned int nr_pins = dev->tag_set.nr_hw_queues;
+	struct sloop_backing *backing;
+
+	backing = kvzalloc(struct_size(backing, pins, nr_pins), GFP_KERNEL);
+	if (!backing)
+		return NULL;
+
+	backing->nr_pins = nr_pins;
+	refcount_set(&backing->refs, 1);
+	backing->file = get_file(file);
+	return backing;
+}
+
+static void sloop_backing_created(struct sloop_device *dev,
+				  struct sloop_backing *backing)
+{
+	sloop_stat_inc(SLOOP_STAT_BACKINGS_CREATED);
+	trace_sloop_backing_create(dev, backing);
+}
+
+/**
+ * sloop_backing_create - make a handle for a file
+ * @dev: the device that it will serve
+ * @file: the file, checked by sloop_check_file(); a reference is taken
+ * @offset: first byte of the device in the file
+ * @sizelimit: greatest size of the device in bytes, 0 for none
+ * @read_only: writes are to be refused
+ *
+ * The handle does buffered I/O until the caller sets another mode, which it may
+ * do until it publishes the handle.
+ *
+ * Context: may sleep, calls into the filesystem.
+ * Return: the handle, one reference held; NULL if there is no memory.
+ */
+struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
+		struct file *file, loff_t offset, loff_t sizelimit,
+		bool read_only)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct sloop_backing *backing = sloop_backing_alloc(dev, file);
+
+	if (!backing)
+		return NULL;
+
+	backing->offset = offset;
+	backing->sizelimit = sizelimit;
+	backing->read_only = read_only;
+	backing->nowait = file->f_mode & FMODE_NOWAIT;
+	backing->isreg = S_ISREG(file_inode(file)->i_mode);
+	/*
+	 * Filesystems on block devices honour IOCB_DSYNC in all of their write
+	 * paths. Network and FUSE filesystems do not in all of them.
+	 */
+	backing->fsync_fua = !S_ISBLK(inode->i_mode) && !inode->i_sb->s_bdev;
+	sloop_backing_probe_dio(backing);
+
+	sloop_backing_created(dev, backing);
+	return backing;
+}
+
+/**
+ * sloop_backing_clone - make a handle that differs a little from another
+ * @dev: the device
+ * @old: a handle that the caller has a reference on
+ *
+ * Return: as sloop_backing_create().
+ */
+struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
+					  const struct sloop_backing *old)
+{
+	struct sloop_backing *backing = sloop_backing_alloc(dev, old->file);
+
+	if (!backing)
+		return NULL;
+
+	backing->offset = old->offset;
+	backing->sizelimit = old->sizelimit;
+	backing->min_dio = old->min_dio;
+	backing->dio_mem_mask = old->dio_mem_mask;
+	backing->read_only = old->read_only;
+	backing->dio = old->dio;
+	backing->nowait = old->nowait;
+	backing->isreg = old->isreg;
+	backing->fsync_fua = old->fsync_fua;
+	backing->no_discard = READ_ONCE(old->no_discard);
+
+	sloop_backing_created(dev, backing);
+	return backing;
+}
+
+/**
+ * sloop_backing_put - drop a reference of sloop_backing_get() or of the creator
+ * @backing: the handle
+ *
+ * The last one closes the file. In a task that is before it returns to user
+ * space, in a kernel thread some time later: fput() decides.
+ */
+void sloop_backing_put(struct sloop_backing *backing)
+{
+	if (!refcount_dec_and_test(&backing->refs))
+		return;
+
+	WARN_ON_ONCE(sloop_backing_pinned(backing));
+	trace_sloop_backing_destroy(NULL, backing);
+	fput(backing->file);
+	/* A late ->queue_rq() may be counting itself in and out right now. */
+	kvfree_rcu(backing, rcu);
+	sloop_stat_inc(SLOOP_STAT_BACKINGS_DESTROYED);
+}
+
+/**
+ * sloop_backing_get - take a reference on the current handle
+ * @dev: the device
+ *
+ * For users that are not requests: sysfs, status ioctls, the chain check.
+ *
+ * Return: the handle, or NULL if the device has none.
+ */
+struct sloop_backing *sloop_backing_get(struct sloop_device *dev)
+{
+	struct sloop_backing *backing;
+
+	rcu_read_lock();
+	backing = rcu_dereference(dev->backing);
+	if (backing && !refcount_inc_not_zero(&backing->refs))
+		backing = NULL;
+	rcu_read_unlock();
+	return backing;
+}
+
+/**
+ * sloop_backing_current - the current handle, for the holder of the control path
+ * @dev: the device
+ *
+ * Context: under dev->lock, or by the unbinder while the device is draining.
+ */
+struct sloop_backing *sloop_backing_current(struct sloop_device *dev)
+{
+	return rcu_dereference_protected(dev->backing,
+			lockdep_is_held(&dev->lock) ||
+			sloop_state(dev) == SLOOP_DRAINING);
+}
+
+/**
+ * sloop_backing_publish - replace the current handle
+ * @dev: the device
+ * @backing: the new handle, or NULL
+ *
+ * Context: as sloop_backing_current(); if there is a handle already, either the
+ * queue is frozen, or the old one has been retired.
+ * Return: the old handle, whose reference the caller now owns, or NULL.
+ */
+struct sloop_backing *sloop_backing_publish(struct sloop_device *dev,
+					    struct sloop_backing *backing)
+{
+	struct sloop_backing *old = sloop_backing_current(dev);
+
+	if (backing)
+		trace_sloop_backing_publish(dev, backing);
+	rcu_assign_pointer(dev->backing, backing);
+	return old;
+}
+
+/**
+ * sloop_backing_pin - let a request use the file
+ * @backing: the handle
+ * @lane: number of the hardware queue
+ *
+ * Context: any; the handle's memory is held by RCU or by a reference.
+ * Return: false if the handle has been retired.
+ */
+bool sloop_backing_pin(struct sloop_backing *backing, unsigned int lane)
+{
+	atomic_inc(&backing->pins[lane].nr);
+	smp_mb__after_atomic();	/* pairs with sloop_backing_retire() */
+	if (likely(!READ_ONCE(backing->retired)))
+		return true;
+	atomic_dec(&backing->pins[lane].nr);
+	return false;
+}
+
+/**
+ * sloop_backing_unpin - a request is done with the file
+ * @backing: the handle
+ * @lane: as given to sloop_backing_pin()
+ *
+ * Context: any. The caller touches neither the handle nor the file afterwards,
+ * and ends the request later.
+ */
+void sloop_backing_unpin(struct sloop_backing *backing, unsigned int lane)
+{
+	smp_mb__before_atomic();	/* all use of the file comes before */
+	atomic_dec(&backing->pins[lane].nr);
+}
+
+/**
+ * sloop_backing_retire - let no further request pin the handle
+ * @backing: the handle
+ *
+ * After it, sloop_backing_pinned() tells the truth: a pin that it does not see
+ * is gone, or was refused.
+ */
+void sloop_backing_retire(struct sloop_backing *backing)
+{
+	WRITE_ONCE(backing->retired, true);
+	smp_mb();	/* pairs with sloop_backing_pin() */
+}
+
+/**
+ * sloop_backing_pinned - is any request using the file?
+ * @backing: the handle
+ *
+ * A moment's answer, unless the handle has been retired.
+ */
+bool sloop_backing_pinned(const struct sloop_backing *backing)
+{
+	unsigned int i;
+
+	for (i = 0; i < backing->nr_pins; i++)
+		if (atomic_read(&backing->pins[i].nr))
+			return true;
+	smp_mb();	/* what the last one did to the file is visible */
+	return false;
+}
+
+/**
+ * sloop_backing_can_dio - is direct I/O possible?
+ * @backing: the handle
+ * @bsize: logical block size of the device in bytes
+ *
+ * Requests are passed on as they come, so each has to suit the file as it is.
+ */
+bool sloop_backing_can_dio(const struct sloop_backing *backing,
+			   unsigned int bsize)
+{
+	return (backing->file->f_mode & FMODE_CAN_ODIRECT) &&
+		is_power_of_2(backing->min_dio) &&
+		bsize >= backing->min_dio &&
+		!(backing->offset & (backing->min_dio - 1));
+}
+
+/**
+ * sloop_backing_sectors - size that the device has on this file
+ * @backing: the handle
+ *
+ * Asks the filesystem, because the cached size is stale on network filesystems.
+ *
+ * Return: whole 512-byte sectors; 0 if the size cannot be had.
+ */
+sector_t sloop_backing_sectors(const struct sloop_backing *backing)
+{
+	struct file *file = backing->file;
+	loff_t size;
+
+	if (S_ISBLK(file_inode(file)->i_mode)) {
+		size = i_size_read(file->f_mapping->host);
+	} else {
+		struct kstat stat;
+
+		if (vfs_getattr_nosec(&file->f_path, &stat, STATX_SIZE, 0))
+			return 0;
+		size = stat.size;
+	}
+
+	if (size <= backing->offset)
+		return 0;
+	size -= backing->offset;
+	if (backing->sizelimit)
+		size = min(size, backing->sizelimit);
+	return size >> SECTOR_SHIFT;
+}

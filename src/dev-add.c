@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Adding, finding and removing devices. */
+
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
+
+#include "device.h"
+#include "trace.h"
+
+/* The customary limit of the block layer, and what userspace is used to see. */
+#define SLOOP_MAX_HW_SECTORS	2560u
+
+static DEFINE_IDR(sloop_index);
+static DEFINE_MUTEX(sloop_ctl_mutex);
+
+static int sloop_index_alloc(struct sloop_device *dev, int number)
+{
+	int ret;
+
+	ret = mutex_lock_killable(&sloop_ctl_mutex);
+	if (ret)
+		return ret;
+	if (number >= 0) {
+		ret = idr_alloc(&sloop_index, dev, number, number + 1,
+				GFP_KERNEL);
+		if (ret == -ENOSPC)
+			ret = -EEXIST;
+	} else {
+		ret = idr_alloc(&sloop_index, dev, 0, 0, GFP_KERNEL);
+	}
+	mutex_unlock(&sloop_ctl_mutex);
+	return ret;
+}
+
+static void sloop_index_free(struct sloop_device *dev)
+{
+	mutex_lock(&sloop_ctl_mutex);
+	idr_remove(&sloop_index, dev->number);
+	mutex_unlock(&sloop_ctl_mutex);
+}
+
+static void sloop_set_visible(struct sloop_device *dev)
+{
+	mutex_lock(&sloop_ctl_mutex);
+	dev->visible = true;
+	mutex_unlock(&sloop_ctl_mutex);
+}
+
+static struct gendisk *sloop_alloc_disk(struct sloop_device *dev)
+{
+	struct queue_limits lim = {
+		.max_hw_sectors = SLOOP_MAX_HW_SECTORS,
+	};
+	struct gendisk *disk;
+
+	disk = blk_mq_alloc_disk(&dev->tag_set, &lim, dev);
+	if (IS_ERR(disk))
+		return disk;
+
+	/* Partitions are scanned for on demand, unless max_part was given. */
+	if (!sloop_part_shift)
+		set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+	disk->major		= sloop_identity.major;
+	disk->first_minor	= dev->number << sloop_part_shift;
+	disk->minors		= 1 << sloop_part_shift;
+	disk->fops		= &sloop_bdops;
+	disk->private_data	= dev;
+	disk->events		= DISK_EVENT_MEDIA_CHANGE;
+	disk->event_flags	= DISK_EVENT_FLAG_UEVENT;
+	snprintf(disk->disk_name, sizeof(disk->disk_name), "%s%d",
+		 sloop_identity.disk_prefix, dev->number);
+	return disk;
+}
+
+/**
+ * sloop_dev_add - make a device
+ * @number: its number, or a negative one for the lowest that is free
+ *
+ * Context: may sleep; no lock of the driver held.
+ * Return: the number; -EINVAL if there is no minor for it, -EEXIST, -EINTR,
+ * -ENOMEM, or what device_add_disk() gave.
+ */
+int sloop_dev_add(int number)
+{
+	struct sloop_device *dev;
+	struct gendisk *disk;
+	int ret;
+
+	if (number > (int)(MINORMASK >> sloop_part_shift))
+		return -EINVAL;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	if (!dev)
+		return -ENOMEM;
+
+	mutex_init(&dev->lock);
+	init_waitqueue_head(&dev->fence_wq);
+	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
+	INIT_WORK(&dev->degrade_work, sloop_degrade_workfn);
+	INIT_WORK(&dev->fence_work, sloop_fence_workfn);
+
+	ret = sloop_index_alloc(dev, number);
+	if (ret < 0)
+		goto out_free;
+	dev->number = ret;
+
+	dev->tag_set.ops = &sloop_mq_ops;
+	dev->tag_set.nr_hw_queues = nr_cpu_ids;
+	dev->tag_set.queue_depth = sloop_hw_queue_depth;
+	dev->tag_set.numa_node = NUMA_NO_NODE;
+	dev->tag_set.cmd_size = sizeof(struct sloop_cmd);
+	dev->tag_set.flags = BLK_MQ_F_STACKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT |
+			     BLK_MQ_F_TAG_HCTX_SHARED | COMPAT_MQ_F_MERGE;
+	ret = blk_mq_alloc_tag_set(&dev->tag_set);
+	if (ret)
+		goto out_index;
+
+	ret = sloop_lanes_alloc(dev);
+	if (ret)
+		goto out_tags;
+
+	disk = sloop_alloc_disk(dev);
+	if (IS_ERR(disk)) {
+		ret = PTR_ERR(disk);
+		goto out_lanes;
+	}
+	dev->disk = disk;
+
+	sloop_dev_count_inc();
+	ret = device_add_disk(NULL, disk, sloop_disk_groups);
+	if (ret)
+		goto out_disk;
+
+	trace_sloop_dev_state(dev, SLOOP_UNBOUND, SLOOP_UNBOUND);
+	number = dev->number;
+	sloop_set_visible(dev);
+	return number;
+
+out_disk:
+	sloop_dev_count_dec();
+	put_disk(disk);		/* never added: ->free_disk() is not called */
+out_lanes:
+	sloop_lanes_free(dev);
+out_tags:
+	blk_mq_free_tag_set(&dev->tag_set);
+out_index:
+	sloop_index_free(dev);
+out_free:
+	kfree(dev);
+	return ret;
+}
+
+/* The structure goes with the last reference to the disk: sloop_free_disk(). */
+static void sloop_dev_remove(struct sloop_device *dev)
+{
+	/* It cannot be bound any more, so none of these is queued again. */
+	flush_work(&dev->fence_work);
+	del_gendisk(dev->disk);
+	blk_mq_free_tag_set(&dev->tag_set);
+	sloop_index_free(dev);
+	put_disk(dev->disk);
+}
+
+static int sloop_dev_condemn(struct sloop_device *dev)
+{
+	int ret;
+
+	ret = mutex_lock_killable(&dev->lock);
+	if (ret)
+		return ret;
+	if (dev->state != SLOOP_UNBOUND || disk_openers(dev->disk) > 0)
+		ret = -EBUSY;
+	else
+		sloop_state_set(dev, SLOOP_REMOVING);
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
+/**
+ * sloop_dev_ctl_remove - remove a device (LOOP_CTL_REMOVE)
+ * @number: its number
+ *
+ * Return: 0; -EINVAL for a negative number, -ENODEV, -EBUSY if it is bound or
+ * open, -EINTR.
+ */
+int sloop_dev_ctl_remove(int number)
+{
+	struct sloop_device *dev;
+	int ret;
+
+	if (number < 0) {
+		pr_warn_once("removing an unspecified device is not supported\n");
+		return -EINVAL;
+	}
+
+	/* Hidden, it is ours alone: nobody else can remove and free it. */
+	ret = mutex_lock_killable(&sloop_ctl_mutex);
+	if (ret)
+		return ret;
+	dev = idr_find(&sloop_index, number);
+	if (dev && dev->visible)
+		dev->visible = false;
+	else
+		ret = -ENODEV;
+	mutex_unlock(&sloop_ctl_mutex);
+	if (ret)
+		return ret;
+
+	ret = sloop_dev_condemn(dev);
+	if (ret)
+		sloop_set_visible(dev);
+	else
+		sloop_dev_remove(dev);
+	return ret;
+}
+
+static int sloop_find_free(bool fenced)
+{
+	struct sloop_device *dev;
+	int number;
+
+	idr_for_each_entry(&sloop_index, dev, number) {
+		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND &&
+		    READ_ONCE(dev->fence_up) == fenced)
+			return number;
+	}
+	return -ENODEV;
+}
+
+/**
+ * sloop_dev_get_free - number of an unbound device (LOOP_CTL_GET_FREE)
+ *
+ * One that can be bound at once is preferred to one whose fence is still up; if
+ * there is neither, one is added. Whoever asks may find it taken by another.
+ *
+ * Return: the number, or an errno of sloop_dev_add().
+ */
+int sloop_dev_get_free(void)
+{
+	int ret;
+
+	ret = mutex_lock_killable(&sloop_ctl_mutex);
+	if (ret)
+		return ret;
+	ret = sloop_find_free(false);
+	if (ret < 0)
+		ret = sloop_find_free(true);
+	mutex_unlock(&sloop_ctl_mutex);
+
+	return ret < 0 ? sloop_dev_add(-1) : ret;
+}
+
+static bool sloop_disk_has(struct gendisk *disk, dev_t devt)
+{
+	struct block_device *bdev;
+	unsigned long i;
+	bool found = false;
+
+	rcu_read_lock();
+	xa_for_each(&disk->part_tbl, i, bdev) {
+		if (bdev->bd_dev == devt) {
+			found = true;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return found;
+}
+
+/**
+ * sloop_dev_find - find the device that a device number belongs to
+ * @devt: number of a disk or of a partition
+ * @file: set to its backing file, with a reference, or to NULL
+ *
+ * Return: the device, to be compared, not to be used: nothing keeps it. NULL if
+ * none of ours has that number.
+ */
+struct sloop_device *sloop_dev_find(dev_t devt, struct file **file)
+{
+	struct sloop_backing *backing;
+	struct sloop_device *dev;
+	int number;
+
+	*file = NULL;
+	mutex_lock(&sloop_ctl_mutex);
+	idr_for_each_entry(&sloop_index, dev, number) {
+		if (dev->visible && sloop_disk_has(dev->disk, devt))
+			break;
+	}
+	if (dev) {
+		backing = sloop_backing_get(dev);
+		if (backing) {
+			*file = get_file(backing->file);
+			sloop_backing_put(backing);
+		}
+	}
+	mutex_unlock(&sloop_ctl_mutex);
+	return dev;
+}
+
+/**
+ * sloop_dev_remove_all - remove every device at module exit
+ *
+ * None is bound or open, because either pins the module, and none can be added
+ * any more.
+ */
+void sloop_dev_remove_all(void)
+{
+	struct sloop_device *dev;
+	int number;
+
+	idr_for_each_entry(&sloop_index, dev, number)
+		sloop_dev_remove(dev);
+	idr_destroy(&sloop_index);
+	sloop_dev_count_wait();
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Binding a device to a file: all that can fail comes first and touches nothing
+ * that anybody sees, then it is committed.
+ */
+
+#include <linux/capability.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+
+#include "device.h"
+#include "trace.h"
+
+/* Serializes those who could make a cycle of devices at the same time. */
+DEFINE_MUTEX(sloop_chain_mutex);
+
+/**
+ * sloop_info_check - is a loop_info64 acceptable?
+ * @info: from userspace
+ *
+ * Return: 0; -EINVAL for encryption, which is gone; -EOVERFLOW for an offset or
+ * a size limit that is not a file position.
+ */
+int sloop_info_check(const struct loop_info64 *info)
+{
+	if (info->lo_encrypt_key_size > LO_KEY_SIZE)
+		return -EINVAL;
+	if (info->lo_encrypt_type != LO_CRYPT_NONE) {
+		pr_warn_ratelimited("encryption is not supported, use dm-crypt\n");
+		return -EINVAL;
+	}
+	if (info->lo_offset > LLONG_MAX || info->lo_sizelimit > LLONG_MAX)
+		return -EOVERFLOW;
+	return 0;
+}
+
+/**
+ * sloop_set_size - set the size of a device and tell userspace
+ * @dev: the device
+ * @sectors: size in 512-byte sectors
+ */
+void sloop_set_size(struct sloop_device *dev, sector_t sectors)
+{
+	if (!set_capacity_and_notify(dev->disk, sectors))
+		kobject_uevent(&disk_to_dev(dev->disk)->kobj, KOBJ_CHANGE);
+}
+
+/**
+ * sloop_scan_partitions - read the partition table
+ * @dev: the device, open
+ *
+ * Context: takes open_mutex, so no lock of the driver may be held.
+ */
+void sloop_scan_partitions(struct sloop_device *dev)
+{
+	int err;
+
+	mutex_lock(&dev->disk->open_mutex);
+	err = bdev_disk_changed(dev->disk, false);
+	mutex_unlock(&dev->disk->open_mutex);
+	if (err)
+		pr_warn("%s: partition scan failed: %d\n",
+			dev->disk->disk_name, err);
+}
+
+/*
+ * Requests of the previous binding have to be gone. That is waited for without
+ * dev->lock, which the last closer of another binding takes under open_mutex.
+ */
+static int sloop_lock_unfenced(struct sloop_device *dev)
+{
+	int err;
+
+	for (;;) {
+		err = mutex_lock_killable(&dev->lock);
+		if (err)
+			return err;
+		if (dev->state != SLOOP_UNBOUND || !dev->fence_up)
+			return 0;
+		mutex_unlock(&dev->lock);
+
+		err = wait_event_killable(dev->fence_wq,
+					  !READ_ONCE(dev->fence_up));
+		if (err)
+			return err;
+	}
+}
+
+/*
+ * The queue limits are the last thing that can fail, and what fails there has
+ * changed nothing. No freeze: an unbound device has no I/O.
+ */
+static int sloop_bind_limits(struct sloop_device *dev,
+			     struct sloop_backing *backing, bool dio,
+			     unsigned int bsize)
+{
+	struct queue_limits lim;
+
+	/*
+	 * A direct I/O user gets the smallest block size that allows it, and
+	 * buffered I/O if the one asked for does not.
+	 */
+	if (!bsize)
+		bsize = dio && is_power_of_2(backing->min_dio) ?
+			backing->min_dio : SECTOR_SIZE;
+	backing->dio = dio && sloop_backing_can_dio(backing, bsize);
+
+	lim = queue_limits_start_update(dev->disk->queue);
+	sloop_limits_of_backing(backing, &lim, bsize);
+	return queue_limits_commit_update(dev->disk->queue, &lim);
+}
+
+static void sloop_unbind_limits(struct sloop_device *dev)
+{
+	struct queue_limits lim = queue_limits_start_update(dev->disk->queue);
+
+	sloop_limits_of_unbound(&lim);
+	WARN_ON_ONCE(queue_limits_commit_update(dev->disk->queue, &lim));
+}
+
+/* From here on nothing can fail. */
+static void sloop_bind_commit(struct sloop_device *dev,
+			      struct sloop_backing *backing,
+			      struct sloop_owner *owner,
+			      const struct loop_config *config)
+{
+	struct device *ddev = disk_to_dev(dev->disk);
+
+	/* One event, when all is in place. */
+	dev_set_uevent_suppress(ddev, 1);
+	disk_force_media_change(dev->disk);
+	set_disk_ro(dev->disk, backing->read_only);
+
+	dev->flags = config->info.lo_flags &
+		     (LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN);
+	if (sloop_part_shift)
+		dev->flags |= LO_FLAGS_PARTSCAN;
+	memcpy(dev->file_name, config->info.lo_file_name, LO_NAME_SIZE);
+	dev->file_name[LO_NAME_SIZE - 1] = '\0';
+	dev->owner = owner;
+
+	sloop_backing_publish(dev, backing);
+	sloop_state_set(dev, SLOOP_BOUND);
+	sloop_set_size(dev, sloop_backing_sectors(backing));
+
+	if (dev->flags & LO_FLAGS_PARTSCAN)
+		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);
+	dev_set_uevent_suppress(ddev, 0);
+	kobject_uevent(&ddev->kobj, KOBJ_CHANGE);
+}
+
+static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
+			     struct file *file,
+			     const struct loop_config *config)
+{
+	const struct loop_info64 *info = &config->info;
+	struct sloop_backing *backing;
+	struct sloop_owner *owner;
+	bool read_only, dio;
+	int err;
+
+	if (dev->state != SLOOP_UNBOUND)
+		return -EBUSY;
+	err = sloop_check_chain(dev, file);
+	if (err)
+		return err;
+	if (info->lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
+		return -EINVAL;
+	err = sloop_info_check(info);
+	if (err)
+		return err;
+	if (config->block_size && (config->block_size < SECTOR_SIZE ||
+				   !is_power_of_2(config->block_size)))
+		return -EINVAL;
+
+	err = sloop_lanes_start(dev);
+	if (err)
+		return err;
+
+	read_only = (info->lo_flags & LO_FLAGS_READ_ONLY) ||
+		    !(file->f_mode & FMODE_WRITE) || !(mode & BLK_OPEN_WRITE);
+	dio = (info->lo_flags & LO_FLAGS_DIRECT_IO) ||
+	      (file->f_flags & O_DIRECT);
+
+	owner = sloop_owner_create(dev);
+	if (IS_ERR(owner))
+		return PTR_ERR(owner);
+
+	err = -ENOMEM;
+	backing = sloop_backing_create(dev, file, info->lo_offset,
+				       info->lo_sizelimit, read_only);
+	if (!backing)
+		goto out_owner;
+
+	err = sloop_bind_limits(dev, backing, dio, config->block_size);
+	if (err)
+		goto out_backing;
+
+	err = sloop_sysfs_bind(dev);
+	if (err)
+		goto out_limits;
+
+	/* Direct I/O is spared writing back what is dirty now. */
+	if (backing->dio)
+		vfs_fsync(file, 0);
+
+	sloop_bind_commit(dev, backing, owner, config);
+	return 0;
+
+out_limits:
+	sloop_unbind_limits(dev);
+out_backing:
+	sloop_backing_put(backing);
+out_owner:
+	sloop_owner_dismiss(owner);
+	return err;
+}
+
+/**
+ * sloop_bind - bind a device to a file (LOOP_CONFIGURE, LOOP_SET_FD)
+ * @dev: the device
+ * @mode: how the caller has it open
+ * @bdev: the block device that the caller has open
+ * @config: from userspace; of LOOP_SET_FD the descriptor only
+ *
+ * Context: process context, may sleep.
+ * Return: 0; -EBADF for a bad descriptor or the device itself; -EBUSY if the
+ * device is bound or exclusively held by somebody else; -EINVAL for a file,
+ * flags or a block size that will not do; -EOVERFLOW; -EINTR; -ENOMEM.
+ */
+int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
+	       struct block_device *bdev, const struct loop_config *config)
+{
+	bool claim = !(mode & BLK_OPEN_EXCL);
+	bool partscan = false, stacked;
+	struct file *file;
+	int err;
+
+	file = fget(config->fd);
+	if (!file)
+		return -EBADF;
+
+	err = sloop_check_file(file);
+	if (err)
+		goto out_fput;
+
+	/* The device must not change under somebody's exclusive hold. */
+	if (claim) {
+		err = bd_prepare_to_claim(bdev, sloop_bind, NULL);
+		if (err)
+			goto out_fput;
+	}
+
+	stacked = S_ISBLK(file->f_mapping->host->i_mode);
+	if (stacked) {
+		err = mutex_lock_killable(&sloop_chain_mutex);
+		if (err)
+			goto out_claim;
+	}
+
+	err = sloop_lock_unfenced(dev);
+	if (!err) {
+		err = sloop_bind_locked(dev, mode, file, config);
+		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
+		mutex_unlock(&dev->lock);
+	}
+	if (stacked)
+		mutex_unlock(&sloop_chain_mutex);
+
+	if (partscan)
+		sloop_scan_partitions(dev);
+out_claim:
+	if (claim)
+		bd_abort_claiming(bdev, sloop_bind);
+out_fput:
+	fput(file);
+	return err;
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Detaching, on the last close of a device that is to be cleared.
+ *
+ * ->release() runs under open_mutex and must not wait for I/O there. Usually
+ * there is none: the handle is retired, a second look finds no pin, and the
+ * device is unbound on the spot. Otherwise the handle stays in service, and the
+ * owner file takes over: an anonymous file, made when the device was bound, whose
+ * last reference is dropped here. The VFS runs its ->release() as task work of
+ * the closer, when open_mutex has been dropped and before the closer returns to
+ * user space. That one has a work item do the rest, and waits for it unless it
+ * must not: a kernel thread runs the task work of many, and a killed task is
+ * waited for by others.
+ *
+ * Between two bindings there is a fence: every request that entered the queue
+ * under the first has ended before the second begins. It is worked on in the
+ * background from the moment the device is unbound.
+ */
+
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "device.h"
+#include "trace.h"
+
+/* How long a killed task is held up by a detach that does not come to an end. */
+#define SLOOP_KILLED_WAIT	HZ
+
+static void sloop_owner_put(struct sloop_owner *owner)
+{
+	struct gendisk *disk = owner->dev->disk;
+
+	if (!refcount_dec_and_test(&owner->refs))
+		return;
+	kfree(owner);
+	put_device(disk_to_dev(disk));
+}
+
+/* Hand over to the work item, with a module reference of its own. */
+static void sloop_owner_wait(struct sloop_owner *owner)
+{
+	refcount_inc(&owner->refs);
+	__module_get(THIS_MODULE);
+	queue_work(sloop_ctl_wq, &owner->dev->unbind_work);
+
+	if (current->flags & PF_KTHREAD)
+		return;
+	if (wait_for_completion_killable(&owner->done))
+		wait_for_completion_timeout(&owner->done, SLOOP_KILLED_WAIT);
+}
+
+static int sloop_owner_release(struct inode *inode, struct file *file)
+{
+	struct sloop_owner *owner = file->private_data;
+
+	if (owner->handed_over)
+		sloop_owner_wait(owner);
+	sloop_owner_put(owner);
+	return 0;
+}
+
+static const struct file_operations sloop_owner_fops = {
+	.owner		= THIS_MODULE,
+	.release	= sloop_owner_release,
+	.llseek		= noop_llseek,
+};
+
+/**
+ * sloop_owner_create - make the owner file of a binding
+ * @dev: the device
+ *
+ * Return: the owner, or an error pointer: -ENOMEM, -ENFILE, or -ENOENT while the
+ * module is being unloaded.
+ */
+struct sloop_owner *sloop_owner_create(struct sloop_device *dev)
+{
+	struct sloop_owner *owner;
+	struct file *file;
+
+	owner = kzalloc(sizeof(*owner), GFP_KERNEL);
+	if (!owner)
+		return ERR_PTR(-ENOMEM);
+
+	file = anon_inode_getfile("[safeloop]", &sloop_owner_fops, owner,
+				  O_RDONLY);
+	if (IS_ERR(file)) {
+		kfree(owner);
+		return ERR_CAST(file);
+	}
+
+	get_device(disk_to_dev(dev->disk));
+	owner->dev = dev;
+	owner->file = file;
+	refcount_set(&owner->refs, 1);
+	init_completion(&owner->done);
+	return owner;
+}
+
+/**
+ * sloop_owner_dismiss - the owner has nothing to do
+ * @owner: the owner; gone when the function returns
+ */
+void sloop_owner_dismiss(struct sloop_owner *owner)
+{
+	fput(owner->file);
+}
+
+/* From here to the end of the work item, the device cannot be bound. */
+static void sloop_fence_raise(struct sloop_device *dev)
+{
+	WRITE_ONCE(dev->fence_up, true);
+	get_device(disk_to_dev(dev->disk));
+	if (!queue_work(sloop_ctl_wq, &dev->fence_work))
+		put_device(disk_to_dev(dev->disk));
+}
+
+/*
+ * Make the device what it is without a file. The handle has been retired and has
+ * no pin. open_mutex keeps users out, and is what removing partitions needs.
+ * Returns the handle, for the caller to close the file in its own way.
+ */
+static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
+{
+	struct gendisk *disk = dev->disk;
+	struct sloop_backing *backing;
+	int err;
+
+	lockdep_assert_held(&disk->open_mutex);
+
+	backing = sloop_backing_publish(dev, NULL);
+	trace_sloop_backing_retire(dev, backing);
+
+	invalidate_disk(disk);
+	sloop_fence_raise(dev);
+	sloop_sysfs_unbind(dev);
+	kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	disk_force_media_change(disk);
+	/* Removes all partitions, also those that were added by hand. */
+	err = bdev_disk_changed(disk, false);
+	if (err)
+		pr_warn("%s: removing partitions failed: %d\n",
+			disk->disk_name, err);
+	if (!sloop_part_shift)
+		set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+
+	mutex_lock(&dev->lock);
+	dev->owner = NULL;
+	dev->flags = 0;
+	memset(dev->file_name, 0, LO_NAME_SIZE);
+	sloop_state_set(dev, SLOOP_UNBOUND);
+	mutex_unlock(&dev->lock);
+
+	return backing;
+}
+
+/**
+ * sloop_fence_workfn - end what is left of a binding
+ * @work: sloop_device::fence_work; the queuer gave it a reference on the disk
+ *
+ * A frozen queue has no request in it, not even one that is on its way to its
+ * tag. Requests that are let in afterwards belong to whatever comes next. The
+ * limits of the last file are reset here, and not on the last close, because
+ * whoever changes a limit through sysfs holds the lock of the limits while it
+ * waits for I/O.
+ */
+void sloop_fence_workfn(struct work_struct *work)
+{
+	struct sloop_device *dev = container_of(work, struct sloop_device,
+						fence_work);
+	struct request_queue *q = dev->disk->queue;
+	struct queue_limits lim = queue_limits_start_update(q);
+	unsigned int memflags = blk_mq_freeze_queue(q);
+
+	sloop_limits_of_unbound(&lim);
+	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
+	blk_mq_unfreeze_queue(q, memflags);
+
+	smp_store_release(&dev->fence_up, false);
+	wake_up_all(&dev->fence_wq);
+	put_device(disk_to_dev(dev->disk));
+}
+
+/**
+ * sloop_unbind_workfn - finish a stray detach
+ * @work: sloop_device::unbind_work
+ *
+ * The freeze waits for all that entered the queue before it, and those requests
+ * are served by the file they were meant for. The wait has no limit: it ends when
+ * the file does. It is cut into pieces because a kworker that waits for a backing
+ * file is no hung task.
+ */
+void sloop_unbind_workfn(struct work_struct *work)
+{
+	struct sloop_device *dev = container_of(work, struct sloop_device,
+						unbind_work);
+	struct request_queue *q = dev->disk->queue;
+	struct sloop_owner *owner = dev->owner;
+	struct sloop_backing *backing;
+	struct file *file;
+
+	blk_freeze_queue_start(q);
+	while (!blk_mq_freeze_queue_wait_timeout(q, HZ))
+		;
+	backing = sloop_backing_current(dev);
+	sloop_backing_retire(backing);
+	WARN_ON_ONCE(sloop_backing_pinned(backing));	/* frozen: no requests */
+	blk_mq_unfreeze_queue_nomemrestore(q);
+
+	mutex_lock(&dev->disk->open_mutex);
+	file = get_file(backing->file);
+	backing = sloop_unbind_finish(dev);
+	mutex_unlock(&dev->disk->open_mutex);
+
+	/* Released before the closer returns, so not by a delayed fput(). */
+	sloop_backing_put(backing);
+	__fput_sync(file);
+
+	complete_all(&owner->done);
+	sloop_owner_put(owner);
+	/* Module exit flushes the workqueue: the rest of this function is safe. */
+	module_put(THIS_MODULE);
+}
+
+/* No request in flight, and the handle retired before one could be? */
+static bool sloop_try_retire(struct sloop_device *dev)
+{
+	struct sloop_backing *backing = sloop_backing_current(dev);
+
+	if (sloop_dev_busy(dev) || sloop_backing_pinned(backing))
+		return false;
+	sloop_backing_retire(backing);
+	/*
+	 * A request that was allocated since the look at the tags may have got
+	 * its pin in time. It is served; those that did not are late.
+	 */
+	return !sloop_backing_pinned(backing);
+}
+
+/**
+ * sloop_last_close - a device has lost its last opener
+ * @dev: the device
+ *
+ * Context: ->release(), under open_mutex. dev->lock is free for the taking: only
+ * ioctls hold it for long, and there is nobody to issue one.
+ */
+void sloop_last_close(struct sloop_device *dev)
+{
+	struct sloop_owner *owner;
+	bool detach;
+
+	mutex_lock(&dev->lock);
+	if (dev->state == SLOOP_BOUND && (dev->flags & LO_FLAGS_AUTOCLEAR))
+		sloop_state_set(dev, SLOOP_DRAINING);
+	detach = dev->state == SLOOP_DRAINING;
+	owner = dev->owner;
+	mutex_unlock(&dev->lock);
+
+	if (!detach)
+		return;
+
+	if (sloop_try_retire(dev)) {
+		struct sloop_backing *backing;
+
+		sloop_stat_inc(SLOOP_STAT_DETACH_FAST);
+		trace_sloop_detach(dev, false);
+		backing = sloop_unbind_finish(dev);
+		sloop_backing_put(backing);
+	} else {
+		sloop_stat_inc(SLOOP_STAT_DETACH_STRAY);
+		trace_sloop_detach(dev, true);
+		owner->handed_over = true;
+	}
+	fput(owner->file);
+}
+
+/**
+ * sloop_clr_fd - detach a device (LOOP_CLR_FD)
+ * @dev: the device
+ *
+ * The detach itself comes with the last close. Until then the openers' I/O is
+ * served; if the caller is the only one, nobody else gets in any more.
+ *
+ * Return: 0, -ENXIO, -EINTR.
+ */
+int sloop_clr_fd(struct sloop_device *dev)
+{
+	int err;
+
+	err = mutex_lock_killable(&dev->lock);
+	if (err)
+		return err;
+	if (dev->state == SLOOP_BOUND) {
+		dev->flags |= LO_FLAGS_AUTOCLEAR;
+		if (disk_openers(dev->disk) == 1)
+			sloop_state_set(dev, SLOOP_DRAINING);
+	} else {
+		err = -ENXIO;
+	}
+	mutex_unlock(&dev->lock);
+	return err;
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The objects of the driver and the map of its functions, grouped by file.
+ *
+ * Lock order, outermost first:
+ *
+ *   disk->open_mutex	the block layer's; held in ->open() and ->release()
+ *   sloop_chain_mutex	a device is about to be backed by a block device
+ *   dev->lock		control path of one device
+ *   queue->limits_lock	queue limits, taken by queue_limits_start_update()
+ *   queue freeze	waits for I/O of the device
+ *
+ * Nothing that is ever held while waiting for I/O may be taken under open_mutex
+ * (doc/design.md, "Detaching"). dev->lock is held across a freeze by ioctls, so
+ * ->open() must not take it; ->release() takes it on the last close only, when no
+ * ioctl can be running, because an ioctl needs an open device.
+ * sloop_ctl_mutex (the index of devices) is a leaf.
+ */
+#ifndef _SAFELOOP_DEVICE_H
+#define _SAFELOOP_DEVICE_H
+
+#include <linux/completion.h>
+#include <linux/fs.h>
+#include <linux/llist.h>
+#include <linux/loop.h>
+#include <linux/mempool.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "compat/block.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+/* Bio vectors that fit into a command; a larger request allocates an array. */
+#define SLOOP_INLINE_BVECS	8
+
+/**
+ * enum sloop_state - state of a device
+ * @SLOOP_UNBOUND: no backing file; a bind may begin
+ * @SLOOP_BOUND: serves I/O from a backing file
+ * @SLOOP_DRAINING: being detached: the I/O of present openers and stray
+ *	requests is still served, a new open gets -ENXIO
+ * @SLOOP_REMOVING: the disk is being deleted
+ *
+ * Written by sloop_state_set() alone.
+ */
+enum sloop_state {
+	SLOOP_UNBOUND,
+	SLOOP_BOUND,
+	SLOOP_DRAINING,
+	SLOOP_REMOVING,
+};
+
+/* One hardware queue's share of the pins, on a cache line of its own. */
+struct sloop_pins {
+	atomic_t nr;
+} ____cacheline_aligned_in_smp;
+
+/**
+ * struct sloop_backing - backing handle: all that a request needs of its file
+ * @file: the backing file, a reference of the handle's own
+ * @offset: first byte of the device within @file
+ * @sizelimit: greatest size of the device in bytes, 0 for none
+ * @min_dio: smallest direct I/O in bytes, and its alignment within @file
+ * @dio_mem_mask: alignment mask of memory for direct I/O, in bytes
+ * @read_only: writes are refused
+ * @dio: requests are sent with IOCB_DIRECT
+ * @nowait: @file may be tried with IOCB_NOWAIT
+ * @isreg: @file is a regular file (its writes need freeze protection)
+ * @fsync_fua: IOCB_DSYNC cannot be relied on here, follow up with an fsync
+ * @no_discard: set once, when @file turns out not to punch holes
+ * @retired: set once; from then on no pin succeeds
+ * @refs: references of the device and of short users that may sleep
+ * @rcu: the memory outlives a grace period, for sloop_backing_pin()
+ * @nr_pins: number of elements of @pins
+ * @pins: requests that use the handle, by hardware queue
+ *
+ * Immutable once published in sloop_device::backing, except for the last five.
+ * A request pins it, and AIO completions hold that pin: nothing else leads a
+ * request to a file.
+ */
+struct sloop_backing {
+	struct file	*file;
+	loff_t		offset;
+	loff_t		sizelimit;
+	unsigned int	min_dio;
+	unsigned int	dio_mem_mask;
+	bool		read_only;
+	bool		dio;
+	bool		nowait;
+	bool		isreg;
+	bool		fsync_fua;
+
+	bool		no_discard;
+	bool		retired;
+	refcount_t	refs;
+	struct rcu_head	rcu;
+	unsigned int	nr_pins;
+	struct sloop_pins pins[];
+};
+
+/**
+ * struct sloop_owner - what the owner file of one binding carries
+ * @dev: the device; a reference on its disk is held
+ * @file: the anonymous inode file whose ->release() finishes a stray detach;
+ *	it pins the module for as long as the device is bound
+ * @refs: the file's reference, and one of the work item
+ * @handed_over: the block device's ->release() found I/O in flight; written
+ *	before the last fput() of @file
+ * @done: the device is unbound and the backing file released
+ */
+struct sloop_owner {
+	struct sloop_device	*dev;
+	struct file		*file;
+	refcount_t		refs;
+	bool			handed_over;
+	struct completion	done;
+};
+
+/**
+ * struct sloop_lane - submission path of one hardware queue
+ * @cmds: commands handed over by ->queue_rq(), newest first
+ * @work: submits what has gathered, in order, in one go
+ * @dev: the device
+ */
+struct sloop_lane {
+	struct llist_head	cmds;
+	struct work_struct	work;
+	struct sloop_device	*dev;
+} ____cacheline_aligned_in_smp;
+
+/**
+ * struct sloop_device - a loop device
+ * @number: N of loopN
+ * @disk: the disk; its reference count is that of this structure
+ * @tag_set: one set of tags, shared by all hardware queues
+ * @lanes: one for each hardware queue
+ * @wq: runs lanes and commands; allocated by the first bind
+ * @bvec_pool: for vectors that cannot be allocated otherwise; likewise
+ * @backing: the current handle; published and retired by the holder of the
+ *	control path (@lock in %SLOOP_BOUND, the unbinder in %SLOOP_DRAINING)
+ * @lock: serializes the control path: everything below
+ * @state: read without @lock where a stale answer does no harm
+ * @owner: owner of the present binding, NULL while unbound
+ * @flags: LO_FLAGS_AUTOCLEAR and LO_FLAGS_PARTSCAN of the present binding; the
+ *	other flags are properties of the handle
+ * @file_name: lo_file_name as given by userspace
+ * @sysfs_bound: the sysfs group "loop" is there
+ * @visible: LOOP_CTL_REMOVE and LOOP_CTL_GET_FREE may find it; under
+ *	sloop_ctl_mutex
+ * @unbind_work: finishes a stray detach
+ * @degrade_work: takes discard out of the limits of a file that cannot do it
+ * @fence_work: waits for every request that entered the queue under the last
+ *	binding, and resets the queue limits
+ * @fence_up: a bind has to wait for @fence_work
+ * @fence_wq: woken when the fence is down
+ * @late_io: requests that were refused because they came after the detach
+ */
+struct sloop_device {
+	int			number;
+	struct gendisk		*disk;
+	struct blk_mq_tag_set	tag_set;
+	struct sloop_lane	*lanes;
+	struct workqueue_struct	*wq;
+	mempool_t		*bvec_pool;
+	struct sloop_backing __rcu *backing;
+
+	struct mutex		lock;
+	enum sloop_state	state;
+	struct sloop_owner	*owner;
+	unsigned int		flags;
+	char			file_name[LO_NAME_SIZE];
+	bool			sysfs_bound;
+
+	bool			visible;
+
+	struct work_struct	unbind_work;
+	struct work_struct	degrade_work;
+	struct work_struct	fence_work;
+	bool			fence_up;
+	wait_queue_head_t	fence_wq;
+	atomic64_t		late_io;
+};
+
+/**
+ * struct sloop_cmd - per-request data
+ * @lane_node: in sloop_lane::cmds
+ * @work: for what may block: one work item for each command
+ * @backing: the handle that this command has pinned
+ * @lane: number of the hardware queue, which is also the index of its pin
+ * @nowait: the try under way carries IOCB_NOWAIT
+ * @write_started: freeze protection of the backing filesystem is held
+ * @pooled: @bvec came from sloop_device::bvec_pool
+ * @status: result for the submitter
+ * @refs: of one try: the completion's and the submitter's
+ * @res: result of one try, bytes or errno
+ * @done: bytes that earlier tries have moved
+ * @iocb: for read_iter and write_iter
+ * @bvec: all vectors of the request, where one array is needed
+ * @inline_bvec: used for @bvec if they fit
+ */
+struct sloop_cmd {
+	struct llist_node	lane_node;
+	struct work_struct	work;
+	struct sloop_backing	*backing;
+	unsigned int		lane;
+	bool			nowait;
+	bool			write_started;
+	bool			pooled;
+	blk_status_t		status;
+	atomic_t		refs;
+	long			res;
+	unsigned int		done;
+	struct kiocb		iocb;
+	struct bio_vec		*bvec;
+	struct bio_vec		inline_bvec[SLOOP_INLINE_BVECS];
+};
+
+/* Under which names the driver appears; chosen once, at load. */
+struct sloop_identity {
+	const char	*mode;
+	const char	*disk_prefix;
+	const char	*blkdev_name;
+	int		major;		/* 0 until a dynamic one is given */
+};
+
+extern struct sloop_identity sloop_identity;
+extern struct workqueue_struct *sloop_ctl_wq;
+extern struct mutex sloop_chain_mutex;
+extern int sloop_part_shift;
+extern int sloop_hw_queue_depth;
+
+/* state.c */
+void sloop_state_set(struct sloop_device *dev, enum sloop_state state);
+static inline enum sloop_state sloop_state(const struct sloop_device *dev)
+{
+	return READ_ONCE(dev->state);
+}
+
+/* stats.c: counters for the whole module, in debugfs */
+enum sloop_stat {
+	SLOOP_STAT_BACKINGS_CREATED,
+	SLOOP_STAT_BACKINGS_DESTROYED,
+	SLOOP_STAT_DETACH_FAST,
+	SLOOP_STAT_DETACH_STRAY,
+	SLOOP_STAT_LATE_IO,
+	SLOOP_NR_STATS,
+};
+void sloop_stat_inc(enum sloop_stat stat);
+void sloop_stats_init(void);
+void sloop_stats_exit(void);
+
+/* dev-add.c */
+int sloop_dev_add(int number);
+int sloop_dev_ctl_remove(int number);
+int sloop_dev_get_free(void);
+struct sloop_device *sloop_dev_find(dev_t devt, struct file **file);
+void sloop_dev_remove_all(void);
+
+/* dev-open.c */
+extern const struct block_device_operations sloop_bdops;
+bool sloop_is_own_disk(const struct gendisk *disk);
+void sloop_dev_count_inc(void);
+void sloop_dev_count_dec(void);
+void sloop_dev_count_wait(void);
+
+/* dev-bind.c */
+int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
+	       struct block_device *bdev, const struct loop_config *config);
+int sloop_info_check(const struct loop_info64 *info);
+void sloop_set_size(struct sloop_device *dev, sector_t sectors);
+void sloop_scan_partitions(struct sloop_device *dev);
+
+/* dev-swap.c */
+int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
+		    unsigned int fd);
+int sloop_set_status(struct sloop_device *dev, const struct loop_info64 *info);
+int sloop_set_capacity(struct sloop_device *dev);
+int sloop_set_direct_io(struct sloop_device *dev, bool dio);
+int sloop_set_block_size(struct sloop_device *dev, blk_mode_t mode,
+			 struct block_device *bdev, unsigned long bsize);
+void sloop_degrade_workfn(struct work_struct *work);
+
+/* dev-unbind.c */
+int sloop_clr_fd(struct sloop_device *dev);
+void sloop_last_close(struct sloop_device *dev);
+struct sloop_owner *sloop_owner_create(struct sloop_device *dev);
+void sloop_owner_dismiss(struct sloop_owner *owner);
+void sloop_unbind_workfn(struct work_struct *work);
+void sloop_fence_workfn(struct work_struct *work);
+
+/* backing.c */
+struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
+		struct file *file, loff_t offset, loff_t sizelimit,
+		bool read_only);
+struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
+		const struct sloop_backing *old);
+void sloop_backing_put(struct sloop_backing *backing);
+struct sloop_backing *sloop_backing_get(struct sloop_device *dev);
+struct sloop_backing *sloop_backing_current(struct sloop_device *dev);
+struct sloop_backing *sloop_backing_publish(struct sloop_device *dev,
+		struct sloop_backing *backing);
+bool sloop_backing_pin(struct sloop_backing *backing, unsigned int lane);
+void sloop_backing_unpin(struct sloop_backing *backing, unsigned int lane);
+void sloop_backing_retire(struct sloop_backing *backing);
+bool sloop_backing_pinned(const struct sloop_backing *backing);
+bool sloop_backing_can_dio(const struct sloop_backing *backing,
+			   unsigned int bsize);
+sector_t sloop_backing_sectors(const struct sloop_backing *backing);
+
+/* backing-chain.c */
+int sloop_check_file(struct file *file);
+int sloop_check_chain(struct sloop_device *dev, struct file *file);
+
+/* limits.c */
+void sloop_limits_of_backing(const struct sloop_backing *backing,
+			     struct queue_limits *lim, unsigned int bsize);
+void sloop_limits_of_dio(const struct sloop_backing *backing,
+			 struct queue_limits *lim);
+void sloop_limits_of_unbound(struct queue_limits *lim);
+
+/* io-submit.c */
+extern const struct blk_mq_ops sloop_mq_ops;
+bool sloop_dev_busy(struct sloop_device *dev);
+void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
+static inline struct request *sloop_cmd_rq(const struct sloop_cmd *cmd)
+{
+	return blk_mq_rq_from_pdu((void *)cmd);
+}
+
+static inline struct sloop_device *sloop_cmd_dev(const struct sloop_cmd *cmd)
+{
+	return sloop_cmd_rq(cmd)->q->queuedata;
+}
+
+/* io-lane.c */
+int sloop_lanes_alloc(struct sloop_device *dev);
+void sloop_lanes_free(struct sloop_device *dev);
+int sloop_lanes_start(struct sloop_device *dev);
+bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd);
+void sloop_cmd_to_lane(struct sloop_cmd *cmd);
+void sloop_lane_kick(struct sloop_device *dev, unsigned int lane);
+void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
+void sloop_cmd_workfn(struct work_struct *work);
+
+/* io-cgroup.c */
+struct sloop_charge {
+	struct cgroup_subsys_state	*memcg_css;
+	struct mem_cgroup		*old_memcg;
+	bool				blkcg;
+};
+void sloop_charge_enter(struct sloop_charge *charge, struct request *rq);
+void sloop_charge_leave(struct sloop_charge *charge);
+
+/* io-rw.c */
+enum sloop_try {
+	SLOOP_TRY_CONSUMED,	/* the command may be gone already */
+	SLOOP_TRY_WOULD_BLOCK,	/* nothing was done: use a work item */
+};
+enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block);
+int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len);
+bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd);
+int sloop_cmd_fsync(struct sloop_cmd *cmd);
+
+/* io-nodata.c */
+void sloop_cmd_nodata(struct sloop_cmd *cmd);
+
+/* ctl-misc.c */
+int sloop_ctl_register(bool legacy);
+void sloop_ctl_unregister(void);
+
+/* ctl-ioctl.c */
+int sloop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
+		unsigned long arg);
+int sloop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
+		       unsigned int cmd, unsigned long arg);
+
+/* ctl-status.c */
+int sloop_ioctl_set_status(struct sloop_device *dev, unsigned int cmd,
+			   unsigned long arg, bool compat);
+int sloop_ioctl_get_status(struct sloop_device *dev, unsigned int cmd,
+			   unsigned long arg, bool compat);
+
+/* sysfs.c */
+extern const struct attribute_group *sloop_disk_groups[];
+int sloop_sysfs_bind(struct sloop_device *dev);
+void sloop_sysfs_unbind(struct sloop_device *dev);
+
+#endif /* _SAFELOOP_DEVICE_H */

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who submits a command. A lane belongs to a hardware queue and submits what has
+ * gathered there, in order and under one block plug; it never blocks. What would
+ * block goes to a work item of its own, so that a slow request holds up no other.
+ *
+ * The workqueue is unbound (no worker competes with the submitter for its CPU)
+ * and freezable (hibernation must not race with I/O to the backing file). It has
+ * no rescuer: filesystems flush ordinary workqueues from their write paths, which
+ * a rescuer's work item must not wait for.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "device.h"
+#include "trace.h"
+
+#define SLOOP_IO_FLAGS	(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO)
+
+/*
+ * A worker must not recurse into I/O for memory, which could be I/O to this very
+ * device, and is throttled for the device it writes to, not for others.
+ */
+static unsigned int sloop_io_scope_enter(void)
+{
+	unsigned int saved = current->flags & SLOOP_IO_FLAGS;
+
+	current->flags |= SLOOP_IO_FLAGS;
+	return saved;
+}
+
+static void sloop_io_scope_leave(unsigned int saved)
+{
+	current->flags = (current->flags & ~SLOOP_IO_FLAGS) | saved;
+}
+
+/**
+ * sloop_cmd_wants_lane - is a try without blocking worth it?
+ * @cmd: the command, pinned
+ *
+ * The policy, all of it. Buffered writes take the inode lock and may wait for
+ * dirty page throttling, and a FUA write waits for the device.
+ */
+bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd)
+{
+	const struct request *rq = sloop_cmd_rq(cmd);
+
+	if (!cmd->backing->nowait)
+		return false;
+
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+		return true;
+	case REQ_OP_WRITE:
+		return cmd->backing->dio && !(rq->cmd_flags & REQ_FUA);
+	default:
+		return false;
+	}
+}
+
+/**
+ * sloop_cmd_to_lane - leave a command for its lane
+ * @cmd: the command, pinned
+ *
+ * Followed, now or after some more of them, by sloop_lane_kick().
+ *
+ * Context: any.
+ */
+void sloop_cmd_to_lane(struct sloop_cmd *cmd)
+{
+	llist_add(&cmd->lane_node, &sloop_cmd_dev(cmd)->lanes[cmd->lane].cmds);
+}
+
+/**
+ * sloop_lane_kick - have a lane submit what has gathered
+ * @dev: the device
+ * @lane: number of the hardware queue
+ *
+ * Context: any.
+ */
+void sloop_lane_kick(struct sloop_device *dev, unsigned int lane)
+{
+	if (!llist_empty(&dev->lanes[lane].cmds))
+		queue_work(dev->wq, &dev->lanes[lane].work);
+}
+
+/**
+ * sloop_cmd_to_worker - pass a command on to a work item of its own
+ * @cmd: the command, pinned
+ * @res: what the last try gave, for the trace
+ *
+ * Context: any.
+ */
+void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res)
+{
+	struct sloop_device *dev = sloop_cmd_dev(cmd);
+
+	trace_sloop_rq_hand_over(dev, sloop_cmd_rq(cmd), res);
+	queue_work(dev->wq, &cmd->work);
+}
+
+static void sloop_lane_submit(struct llist_node *cmds)
+{
+	struct sloop_cmd *cmd, *next;
+	struct sloop_charge charge;
+	struct blk_plug plug;
+
+	blk_start_plug(&plug);
+	/* A command that was consumed may be in use by another request. */
+	llist_for_each_entry_safe(cmd, next, cmds, lane_node) {
+		enum sloop_try result;
+
+		sloop_charge_enter(&charge, sloop_cmd_rq(cmd));
+		result = sloop_cmd_rw(cmd, false);
+		sloop_charge_leave(&charge);
+
+		if (result == SLOOP_TRY_WOULD_BLOCK)
+			sloop_cmd_to_worker(cmd, -EAGAIN);
+	}
+	blk_finish_plug(&plug);
+}
+
+static void sloop_lane_workfn(struct work_struct *work)
+{
+	struct sloop_lane *lane = container_of(work, struct sloop_lane, work);
+	unsigned int saved = sloop_io_scope_enter();
+	struct llist_node *cmds;
+
+	while ((cmds = llist_del_all(&lane->cmds))) {
+		sloop_lane_submit(llist_reverse_order(cmds));
+		cond_resched();
+	}
+	sloop_io_scope_leave(saved);
+}
+
+/**
+ * sloop_cmd_workfn - do a command, or what is left of it, blocking as needed
+ * @work: sloop_cmd::work
+ */
+void sloop_cmd_workfn(struct work_struct *work)
+{
+	struct sloop_cmd *cmd = container_of(work, struct sloop_cmd, work);
+	struct request *rq = sloop_cmd_rq(cmd);
+	unsigned int saved = sloop_io_scope_enter();
+	struct sloop_charge charge;
+
+	sloop_charge_enter(&charge, rq);
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+	case REQ_OP_WRITE:
+		if (cmd->done == blk_rq_bytes(rq))
+			sloop_cmd_end(cmd, errno_to_blk_status(sloop_cmd_fsync(cmd)));
+		else
+			sloop_cmd_rw(cmd, true);
+		break;
+	default:
+		sloop_cmd_nodata(cmd);
+	}
+	sloop_charge_leave(&charge);
+	sloop_io_scope_leave(saved);
+}
+
+/**
+ * sloop_lanes_alloc - make the lanes of a device
+ * @dev: the device, its tag set allocated
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int sloop_lanes_alloc(struct sloop_device *dev)
+{
+	unsigned int i;
+
+	dev->lanes = kvcalloc(dev->tag_set.nr_hw_queues, sizeof(*dev->lanes),
+			      GFP_KERNEL);
+	if (!dev->lanes)
+		return -ENOMEM;
+
+	for (i = 0; i < dev->tag_set.nr_hw_queues; i++) {
+		init_llist_head(&dev->lanes[i].cmds);
+		INIT_WORK(&dev->lanes[i].work, sloop_lane_workfn);
+		dev->lanes[i].dev = dev;
+	}
+	return 0;
+}
+
+/**
+ * sloop_lanes_start - get what I/O needs, once in a device's life
+ * @dev: the device
+ *
+ * Devices that nobody binds do without.
+ *
+ * Context: under dev->lock, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int sloop_lanes_start(struct sloop_device *dev)
+{
+	lockdep_assert_held(&dev->lock);
+
+	if (!dev->bvec_pool) {
+		dev->bvec_pool = mempool_create_kmalloc_pool(1,
+				BLK_MAX_SEGMENTS * sizeof(struct bio_vec));
+		if (!dev->bvec_pool)
+			return -ENOMEM;
+	}
+	/* As many work items at once as there can be commands and lanes. */
+	if (!dev->wq) {
+		dev->wq = alloc_workqueue("safeloop%d",
+				WQ_UNBOUND | WQ_FREEZABLE,
+				min_t(unsigned int, WQ_MAX_ACTIVE,
+				      dev->tag_set.queue_depth +
+				      dev->tag_set.nr_hw_queues),
+				dev->number);
+		if (!dev->wq)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/**
+ * sloop_lanes_free - undo sloop_lanes_alloc() and sloop_lanes_start()
+ * @dev: the device, without any request
+ */
+void sloop_lanes_free(struct sloop_device *dev)
+{
+	if (dev->wq)
+		destroy_workqueue(dev->wq);
+	mempool_destroy(dev->bvec_pool);
+	kvfree(dev->lanes);
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reads and writes: a try moves some bytes of the request, from where the last
+ * one stopped, and its result decides what comes next. A direct I/O try may end
+ * in any context; a buffered one ends where it was submitted.
+ */
+
+#include <linux/fs.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "device.h"
+#include "trace.h"
+
+/**
+ * sloop_cmd_needs_fsync - does FUA take more than IOCB_DSYNC here?
+ * @cmd: the command
+ */
+bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
+{
+	return (sloop_cmd_rq(cmd)->cmd_flags & REQ_FUA) &&
+		cmd->backing->fsync_fua;
+}
+
+/**
+ * sloop_cmd_fsync - make what a command has written durable
+ * @cmd: the command, done but for that
+ *
+ * Context: may sleep.
+ * Return: 0 or an errno of the filesystem.
+ */
+int sloop_cmd_fsync(struct sloop_cmd *cmd)
+{
+	const struct request *rq = sloop_cmd_rq(cmd);
+	loff_t pos = ((loff_t)blk_rq_pos(rq) << SECTOR_SHIFT) +
+		     cmd->backing->offset;
+
+	return vfs_fsync_range(cmd->backing->file, pos,
+			       pos + blk_rq_bytes(rq) - 1, 0);
+}
+
+/*
+ * The array has room for as many vectors as the queue has segments, and every
+ * vector is at least a segment. Lack of memory is no I/O error: in a lane the
+ * command moves to a work item, there it waits for the pool.
+ */
+static struct bio_vec *sloop_cmd_alloc_bvec(struct sloop_cmd *cmd,
+					    unsigned int nr, bool may_block)
+{
+	cmd->pooled = false;
+	if (nr <= SLOOP_INLINE_BVECS)
+		return cmd->inline_bvec;
+
+	cmd->bvec = kmalloc_array(nr, sizeof(*cmd->bvec),
+				  GFP_NOWAIT | __GFP_NOWARN);
+	if (cmd->bvec || !may_block || WARN_ON_ONCE(nr > BLK_MAX_SEGMENTS))
+		return cmd->bvec;
+
+	cmd->pooled = true;
+	return mempool_alloc(sloop_cmd_dev(cmd)->bvec_pool, GFP_NOIO);
+}
+
+/* An iterator over what the request has left to move. */
+static bool sloop_cmd_iter(struct sloop_cmd *cmd, struct iov_iter *iter,
+			   unsigned int direction, bool may_block)
+{
+	struct request *rq = sloop_cmd_rq(cmd);
+	struct req_iterator rq_iter;
+	unsigned int nr = 0, i = 0;
+	struct bio_vec bv;
+
+	rq_for_each_bvec(bv, rq, rq_iter)
+		nr++;
+
+	if (rq->bio == rq->biotail) {
+		/* One bio is one array already; it may begin within a vector. */
+		const struct bvec_iter *bi = &rq->bio->bi_iter;
+
+		iov_iter_bvec(iter, direction,
+			      __bvec_iter_bvec(rq->bio->bi_io_vec, *bi),
+			      nr, blk_rq_bytes(rq));
+		iter->iov_offset = bi->bi_offset;
+	} else {
+		if (!cmd->bvec) {
+			cmd->bvec = sloop_cmd_alloc_bvec(cmd, nr, may_block);
+			if (!cmd->bvec)
+				return false;
+			rq_for_each_bvec(bv, rq, rq_iter)
+				cmd->bvec[i++] = bv;
+		}
+		iov_iter_bvec(iter, direction, cmd->bvec, nr,
+			      blk_rq_bytes(rq));
+	}
+	iov_iter_advance(iter, cmd->done);
+	return true;
+}
+
+/*
+ * A frozen filesystem makes its writers wait. The protection is let go by whoever
+ * completes the try, which lockdep is told to expect.
+ */
+static bool sloop_cmd_start_write(struct sloop_cmd *cmd, bool may_block)
+{
+	struct super_block *sb;
+
+	if (!cmd->backing->isreg)
+		return true;
+
+	if (may_block) {
+		kiocb_start_write(&cmd->iocb);
+	} else {
+		sb = file_inode(cmd->backing->file)->i_sb;
+		if (!sb_start_write_trylock(sb))
+			return false;
+		__sb_writers_release(sb, SB_FREEZE_WRITE);
+	}
+	cmd->write_started = true;
+	return true;
+}
+
+/*
+ * One try is over: go on, or end the command.
+ *
+ * NOWAIT fails by -EAGAIN or -EOPNOTSUPP, at once or through ->ki_complete(), or
+ * by moving less than all. All of these mean to do the rest from a work item.
+ */
+static void sloop_rw_done(struct sloop_cmd *cmd)
+{
+	struct request *rq = sloop_cmd_rq(cmd);
+	unsigned int left = blk_rq_bytes(rq) - cmd->done;
+	long res = cmd->res;
+
+	if (cmd->write_started) {
+		cmd->write_started = false;
+		kiocb_end_write(&cmd->iocb);
+	}
+
+	if (res > 0) {
+		cmd->done += min_t(unsigned long, res, left);
+		if (cmd->done < blk_rq_bytes(rq) || sloop_cmd_needs_fsync(cmd))
+			sloop_cmd_to_worker(cmd, res);
+		else
+			sloop_cmd_end(cmd, BLK_STS_OK);
+	} else if (cmd->nowait &&
+		   (res == 0 || res == -EAGAIN || res == -EOPNOTSUPP)) {
+		sloop_cmd_to_worker(cmd, res);
+	} else {
+		/* No data at all: the file has become shorter, or is full. */
+		sloop_cmd_end(cmd, res ? errno_to_blk_status(res) :
+				   BLK_STS_IOERR);
+	}
+}
+
+/* The completion and the submitter each hold one of two references to a try. */
+static void sloop_rw_put(struct sloop_cmd *cmd)
+{
+	if (atomic_dec_and_test(&cmd->refs))
+		sloop_rw_done(cmd);
+}
+
+static void sloop_rw_complete(struct kiocb *iocb, long res)
+{
+	struct sloop_cmd *cmd = container_of(iocb, struct sloop_cmd, iocb);
+
+	cmd->res = res;
+	sloop_rw_put(cmd);
+}
+
+/**
+ * sloop_cmd_rw - try to move what is left of a read or write
+ * @cmd: the command, pinned
+ * @may_block: false in a lane
+ *
+ * Context: kernel thread; sleeps if @may_block.
+ * Return: %SLOOP_TRY_CONSUMED, then the command may be gone already;
+ * %SLOOP_TRY_WOULD_BLOCK, if not @may_block and nothing has been submitted.
+ */
+enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block)
+{
+	struct request *rq = sloop_cmd_rq(cmd);
+	struct sloop_backing *backing = cmd->backing;
+	bool write = req_op(rq) == REQ_OP_WRITE;
+	struct iov_iter iter;
+	ssize_t res;
+
+	if (!sloop_cmd_iter(cmd, &iter, write ? ITER_SOURCE : ITER_DEST,
+			    may_block)) {
+		if (!may_block)
+			return SLOOP_TRY_WOULD_BLOCK;
+		sloop_cmd_end(cmd, BLK_STS_IOERR);
+		return SLOOP_TRY_CONSUMED;
+	}
+
+	cmd->nowait = !may_block;
+	cmd->iocb = (struct kiocb) {
+		.ki_filp	= backing->file,
+		.ki_pos		= ((loff_t)blk_rq_pos(rq) << SECTOR_SHIFT) +
+				  backing->offset + cmd->done,
+		.ki_ioprio	= req_get_ioprio(rq),
+	};
+	if (backing->dio) {
+		cmd->iocb.ki_flags |= IOCB_DIRECT;
+		cmd->iocb.ki_complete = sloop_rw_complete;
+	}
+	if (!may_block)
+		cmd->iocb.ki_flags |= IOCB_NOWAIT;
+	if (rq->cmd_flags & REQ_FUA)
+		cmd->iocb.ki_flags |= IOCB_DSYNC;
+
+	if (write && !sloop_cmd_start_write(cmd, may_block))
+		return SLOOP_TRY_WOULD_BLOCK;
+
+	atomic_set(&cmd->refs, 2);
+	if (write)
+		res = backing->file->f_op->write_iter(&cmd->iocb, &iter);
+	else
+		res = backing->file->f_op->read_iter(&cmd->iocb, &iter);
+	if (res != -EIOCBQUEUED)
+		sloop_rw_complete(&cmd->iocb, res);
+	sloop_rw_put(cmd);
+	return SLOOP_TRY_CONSUMED;
+}
+
+/**
+ * sloop_write_zeroes - write zeroes the slow way
+ * @backing: the handle, pinned
+ * @pos: first byte in the file
+ * @len: number of bytes
+ *
+ * For filesystems that have no operation for it. Buffered, so that any alignment
+ * will do; the caller makes it durable if that is asked for.
+ *
+ * Context: may sleep.
+ * Return: 0 or an errno of the filesystem.
+ */
+int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len)
+{
+	struct file *file = backing->file;
+	struct bio_vec bv[SLOOP_INLINE_BVECS];
+	struct iov_iter iter;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < ARRAY_SIZE(bv); i++)
+		bv[i] = (struct bio_vec) {
+			.bv_page = ZERO_PAGE(0),
+			.bv_len = PAGE_SIZE,
+		};
+
+	while (len && !err) {
+		struct kiocb iocb = {
+			.ki_filp = file,
+			.ki_pos = pos,
+		};
+		size_t count = min_t(u64, len, sizeof(bv) / sizeof(bv[0]) * PAGE_SIZE);
+		ssize_t res;
+
+		iov_iter_bvec(&iter, ITER_SOURCE, bv, ARRAY_SIZE(bv), count);
+		if (backing->isreg)
+			file_start_write(file);
+		res = file->f_op->write_iter(&iocb, &iter);
+		if (backing->isreg)
+			file_end_write(file);
+
+		if (res > 0) {
+			pos += res;
+			len -= res;
+		} else {
+			err = res ?: -EIO;
+		}
+		cond_resched();
+	}
+	return err;
+}

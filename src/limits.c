@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Queue limits that follow from a backing file, and those of a device without. */
+
+#include <linux/fs.h>
+#include <linux/statfs.h>
+
+#include "device.h"
+
+/*
+ * Discard is a hole punched into a file. On a block device, fallocate() issues
+ * write zeroes, so it is that capability that counts there.
+ */
+static void sloop_limits_of_discard(const struct sloop_backing *backing,
+				    struct queue_limits *lim)
+{
+	struct file *file = backing->file;
+	struct inode *inode = file->f_mapping->host;
+	unsigned int sectors = 0, granularity = 0;
+	struct kstatfs statfs;
+
+	if (S_ISBLK(inode->i_mode)) {
+		sectors = bdev_write_zeroes_sectors(I_BDEV(inode));
+		granularity = bdev_discard_granularity(I_BDEV(inode));
+	} else if (file->f_op->fallocate &&
+		   !vfs_statfs(&file->f_path, &statfs)) {
+		sectors = UINT_MAX >> SECTOR_SHIFT;
+		granularity = statfs.f_bsize;
+	}
+
+	/* Without punching holes, zeroes are still written (io-nodata.c). */
+	lim->max_write_zeroes_sectors = sectors;
+	if (backing->no_discard)
+		sectors = 0;
+	lim->max_hw_discard_sectors = sectors;
+	lim->discard_granularity = sectors ? granularity : 0;
+}
+
+/**
+ * sloop_limits_of_dio - the limits that depend on the direct I/O mode
+ * @backing: the handle, its mode chosen
+ * @lim: limits under update
+ *
+ * The pages of a request go to the file unchanged, so their alignment has to
+ * suit it.
+ */
+void sloop_limits_of_dio(const struct sloop_backing *backing,
+			 struct queue_limits *lim)
+{
+	lim->dma_alignment = SECTOR_SIZE - 1;
+	if (backing->dio)
+		lim->dma_alignment = max_t(unsigned int, lim->dma_alignment,
+					   backing->dio_mem_mask);
+}
+
+/**
+ * sloop_limits_of_backing - the limits of a device on a file
+ * @backing: the handle, its mode chosen
+ * @lim: limits under update; validated by queue_limits_commit_update()
+ * @bsize: logical block size in bytes
+ *
+ * Context: may sleep, asks the filesystem.
+ */
+void sloop_limits_of_backing(const struct sloop_backing *backing,
+			     struct queue_limits *lim, unsigned int bsize)
+{
+	struct file *file = backing->file;
+	struct inode *inode = file->f_mapping->host;
+	struct block_device *bdev = S_ISBLK(inode->i_mode) ?
+				    I_BDEV(inode) : inode->i_sb->s_bdev;
+
+	lim->logical_block_size = bsize;
+	lim->physical_block_size = bsize;
+	lim->io_min = bsize;
+	sloop_limits_of_dio(backing, lim);
+
+	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
+			   BLK_FEAT_ROTATIONAL);
+	if (file->f_op->fsync && !backing->read_only)
+		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
+	if (bdev && bdev_rot(bdev))
+		lim->features |= BLK_FEAT_ROTATIONAL;
+
+	sloop_limits_of_discard(backing, lim);
+}
+
+/**
+ * sloop_limits_of_unbound - the limits of a device without a file
+ * @lim: limits under update
+ */
+void sloop_limits_of_unbound(struct queue_limits *lim)
+{
+	lim->logical_block_size = SECTOR_SIZE;
+	lim->physical_block_size = SECTOR_SIZE;
+	lim->io_min = SECTOR_SIZE;
+	lim->dma_alignment = SECTOR_SIZE - 1;
+	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
+			   BLK_FEAT_ROTATIONAL);
+	lim->max_hw_discard_sectors = 0;
+	lim->max_write_zeroes_sectors = 0;
+	lim->discard_granularity = 0;
+}
