@@ -24,11 +24,11 @@ TRACE_DEFINE_ENUM(SLOOP_REMOVING);
 
 #define sloop_show_op(op)				\
 	__print_symbolic(op,				\
-		{ REQ_OP_READ,		"READ" },	\
-		{ REQ_OP_WRITE,		"WRITE" },	\
-		{ REQ_OP_FLUSH,		"FLUSH" },	\
-		{ REQ_OP_DISCARD,	"DISCARD" },	\
-		{ REQ_OP_WRITE_ZEROES,	"WRITE_ZEROES" })
+		{ (__force int)REQ_OP_READ,		"READ" },	\
+		{ (__force int)REQ_OP_WRITE,		"WRITE" },	\
+		{ (__force int)REQ_OP_FLUSH,		"FLUSH" },	\
+		{ (__force int)REQ_OP_DISCARD,	"DISCARD" },	\
+		{ (__force int)REQ_OP_WRITE_ZEROES,	"WRITE_ZEROES" })
 
 /* A device is added (unbound to unbound), bound, detached or removed. */
 TRACE_EVENT(sloop_dev_state,
@@ -121,7 +121,7 @@ DECLARE_EVENT_CLASS(sloop_rq,
 	TP_fast_assign(
 		__entry->number = dev->number;
 		__entry->tag = rq->tag;
-		__entry->op = req_op(rq);
+		__entry->op = (__force int)req_op(rq);
 		__entry->sector = blk_rq_pos(rq);
 		__entry->bytes = blk_rq_bytes(rq);
 		__entry->arg = arg;
