@@ -157,6 +157,7 @@ static void sloop_dev_remove(struct sloop_device *dev)
 {
 	/* It cannot be bound any more, so none of these is queued again. */
 	flush_work(&dev->fence_work);
+	flush_work(&dev->degrade_work);
 	del_gendisk(dev->disk);
 	blk_mq_free_tag_set(&dev->tag_set);
 	sloop_index_free(dev);

@@ -356,12 +356,14 @@ void sloop_degrade_workfn(struct work_struct *work)
 						degrade_work);
 	struct request_queue *q = dev->disk->queue;
 	struct queue_limits lim = queue_limits_start_update(q);
-	struct sloop_backing *backing = sloop_backing_get(dev);
-	bool degrade = backing && READ_ONCE(backing->no_discard);
+	const struct sloop_backing *backing;
+	bool degrade;
 
-	/* Dropped before the wait, for a detach must not wait for this one. */
-	if (backing)
-		sloop_backing_put(backing);
+	/* No reference: a detach would have to wait for this one to go. */
+	rcu_read_lock();
+	backing = rcu_dereference(dev->backing);
+	degrade = backing && READ_ONCE(backing->no_discard);
+	rcu_read_unlock();
 
 	if (degrade) {
 		unsigned int memflags = blk_mq_freeze_queue(q);
