@@ -14,8 +14,8 @@
 
 #include "device.h"
 
-/* No chain is deeper than there are minors; a longer walk is a cycle. */
-#define SLOOP_CHAIN_MAX	256
+/* Loop devices on loop devices: nobody stacks them deeper. */
+#define SLOOP_CHAIN_MAX	32
 
 /**
  * sloop_check_file - can a file back a device at all?
@@ -68,77 +68,77 @@ out_free:
 	return err == -ENXIO ? -EINVAL : err;
 }
 
-/*
- * One step down through another driver. What that one stands on is known by
- * number alone, and the walk goes on if the number is that of one of our disks.
- */
-static int sloop_step_foreign(struct sloop_device *dev,
-			      struct block_device *bdev, struct file **next)
+static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
+			    unsigned int depth);
+
+static int sloop_walk_own(struct sloop_device *dev, struct sloop_device *below,
+			  unsigned int depth)
 {
-	struct sloop_device *below;
+	struct sloop_backing *backing = sloop_backing_get(below);
+	struct inode *inode;
+	int err = 0;
+
+	if (!backing)
+		return -EINVAL;
+	inode = backing->file->f_mapping->host;
+	if (S_ISBLK(inode->i_mode))
+		err = sloop_walk_chain(dev, I_BDEV(inode), depth + 1);
+	sloop_backing_put(backing);
+	return err;
+}
+
+/* What another driver's device stands on is known by its number alone. */
+static int sloop_walk_foreign(struct sloop_device *dev,
+			      struct block_device *bdev, unsigned int depth)
+{
+	struct compat_bdev below;
 	dev_t rdev;
 	int err;
 
 	err = sloop_foreign_backing(bdev, &rdev);
 	if (err || !rdev)
 		return err;
+	err = compat_bdev_open(&below, rdev);
+	if (err)
+		return err == -ENXIO ? -EINVAL : err;
+	err = sloop_walk_chain(dev, below.bdev, depth + 1);
+	compat_bdev_close(&below);
+	return err;
+}
 
-	below = sloop_dev_find(rdev, next);
-	if (!below)
-		return 0;
-	if (below == dev)
+static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
+			    unsigned int depth)
+{
+	struct gendisk *disk = bdev->bd_disk;
+
+	if (disk == dev->disk || depth == SLOOP_CHAIN_MAX)
 		return -EBADF;
-	return *next ? 0 : -EINVAL;
+	if (sloop_is_own_disk(disk))
+		return sloop_walk_own(dev, disk->private_data, depth);
+	if (disk->major == LOOP_MAJOR)
+		return sloop_walk_foreign(dev, bdev, depth);
+	return 0;
 }
 
 /**
- * sloop_check_chain - would @file put @dev below itself?
+ * sloop_check_chain - would a file put a device below itself?
  * @dev: the device that is to be backed by @file
  * @file: the file
  *
- * Context: under sloop_chain_mutex if @file is a block device. May sleep.
+ * Context: may sleep. If @file is a block device, under sloop_chain_mutex and
+ * no other lock of the driver: devices below may have to be opened.
  * Return: 0; -EBADF if the chain of loop devices below @file leads back to
- * @dev; -EINVAL if it ends in an unbound device, or @file is neither a regular
- * file nor a block device.
+ * @dev, or is too long; -EINVAL if it ends in an unbound device, or @file is
+ * neither a regular file nor a block device; an errno of opening a device.
  */
 int sloop_check_chain(struct sloop_device *dev, struct file *file)
 {
-	umode_t mode = file->f_mapping->host->i_mode;
-	struct file *step = get_file(file);
-	unsigned int depth;
-	int err = 0;
+	struct inode *inode = file->f_mapping->host;
 
-	for (depth = 0; step && S_ISBLK(step->f_mapping->host->i_mode); depth++) {
-		struct block_device *bdev = I_BDEV(step->f_mapping->host);
-		struct gendisk *disk = bdev->bd_disk;
-		struct file *next = NULL;
-
-		lockdep_assert_held(&sloop_chain_mutex);
-		if (disk == dev->disk || depth == SLOOP_CHAIN_MAX) {
-			err = -EBADF;
-		} else if (sloop_is_own_disk(disk)) {
-			struct sloop_backing *below;
-
-			below = sloop_backing_get(disk->private_data);
-			if (below) {
-				next = get_file(below->file);
-				sloop_backing_put(below);
-			} else {
-				err = -EINVAL;
-			}
-		} else if (disk->major == LOOP_MAJOR) {
-			err = sloop_step_foreign(dev, bdev, &next);
-		}
-
-		fput(step);
-		step = next;
-		if (err)
-			break;
-	}
-	if (step)
-		fput(step);
-
-	if (!err && !S_ISREG(mode) && !S_ISBLK(mode))
-		err = -EINVAL;
-	return err;
+	if (S_ISREG(inode->i_mode))
+		return 0;
+	if (!S_ISBLK(inode->i_mode))
+		return -EINVAL;
+	lockdep_assert_held(&sloop_chain_mutex);
+	return sloop_walk_chain(dev, I_BDEV(inode), 0);
 }

@@ -4,7 +4,6 @@
 #include <linux/fs.h>
 #include <linux/idr.h>
 #include <linux/slab.h>
-#include <linux/xarray.h>
 
 #include "device.h"
 #include "trace.h"
@@ -251,54 +250,6 @@ int sloop_dev_get_free(void)
 	mutex_unlock(&sloop_ctl_mutex);
 
 	return ret < 0 ? sloop_dev_add(-1) : ret;
-}
-
-static bool sloop_disk_has(struct gendisk *disk, dev_t devt)
-{
-	struct block_device *bdev;
-	unsigned long i;
-	bool found = false;
-
-	rcu_read_lock();
-	xa_for_each(&disk->part_tbl, i, bdev) {
-		if (bdev->bd_dev == devt) {
-			found = true;
-			break;
-		}
-	}
-	rcu_read_unlock();
-	return found;
-}
-
-/**
- * sloop_dev_find - find the device that a device number belongs to
- * @devt: number of a disk or of a partition
- * @file: set to its backing file, with a reference, or to NULL
- *
- * Return: the device, to be compared, not to be used: nothing keeps it. NULL if
- * none of ours has that number.
- */
-struct sloop_device *sloop_dev_find(dev_t devt, struct file **file)
-{
-	struct sloop_backing *backing;
-	struct sloop_device *dev;
-	int number;
-
-	*file = NULL;
-	mutex_lock(&sloop_ctl_mutex);
-	idr_for_each_entry(&sloop_index, dev, number) {
-		if (dev->visible && sloop_disk_has(dev->disk, devt))
-			break;
-	}
-	if (dev) {
-		backing = sloop_backing_get(dev);
-		if (backing) {
-			*file = get_file(backing->file);
-			sloop_backing_put(backing);
-		}
-	}
-	mutex_unlock(&sloop_ctl_mutex);
-	return dev;
 }
 
 /**

@@ -63,27 +63,72 @@ void sloop_scan_partitions(struct sloop_device *dev)
 			dev->disk->disk_name, err);
 }
 
-/*
- * Requests of the previous binding have to be gone. That is waited for without
- * dev->lock, which the last closer of another binding takes under open_mutex.
+/**
+ * sloop_chain_lock - check a file, and keep others from making a cycle of it
+ * @dev: the device that is to be backed by @file
+ * @file: the file
+ *
+ * Context: may sleep; no lock of the driver held.
+ * Return: 0, then sloop_chain_unlock() has to follow; or an errno of
+ * sloop_check_chain(), or -EINTR.
  */
-static int sloop_lock_unfenced(struct sloop_device *dev)
+int sloop_chain_lock(struct sloop_device *dev, struct file *file)
+{
+	bool stacked = S_ISBLK(file->f_mapping->host->i_mode);
+	int err = 0;
+
+	if (stacked)
+		err = mutex_lock_killable(&sloop_chain_mutex);
+	if (err)
+		return err;
+	err = sloop_check_chain(dev, file);
+	if (err && stacked)
+		mutex_unlock(&sloop_chain_mutex);
+	return err;
+}
+
+void sloop_chain_unlock(struct file *file)
+{
+	if (S_ISBLK(file->f_mapping->host->i_mode))
+		mutex_unlock(&sloop_chain_mutex);
+}
+
+/*
+ * Requests of the previous binding have to be gone. That is waited for without a
+ * lock: dev->lock is taken by the last closer of another binding, under
+ * open_mutex. The state is looked at first, as -EBUSY goes before what is wrong
+ * with the file, and again under the lock.
+ */
+static int sloop_bind_lock(struct sloop_device *dev, struct file *file)
 {
 	int err;
 
 	for (;;) {
+		if (sloop_state(dev) != SLOOP_UNBOUND)
+			return -EBUSY;
+		err = wait_event_killable(dev->fence_wq,
+					  !smp_load_acquire(&dev->fence_up));
+		if (err)
+			return err;
+		err = sloop_chain_lock(dev, file);
+		if (err)
+			return err;
 		err = mutex_lock_killable(&dev->lock);
 		if (err)
-			return err;
-		if (dev->state != SLOOP_UNBOUND || !dev->fence_up)
+			break;
+		if (dev->state == SLOOP_UNBOUND && !dev->fence_up)
 			return 0;
 		mutex_unlock(&dev->lock);
-
-		err = wait_event_killable(dev->fence_wq,
-					  !READ_ONCE(dev->fence_up));
-		if (err)
-			return err;
+		sloop_chain_unlock(file);
 	}
+	sloop_chain_unlock(file);
+	return err;
+}
+
+static void sloop_bind_unlock(struct sloop_device *dev, struct file *file)
+{
+	mutex_unlock(&dev->lock);
+	sloop_chain_unlock(file);
 }
 
 /*
@@ -159,11 +204,6 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 	bool read_only, dio;
 	int err;
 
-	if (dev->state != SLOOP_UNBOUND)
-		return -EBUSY;
-	err = sloop_check_chain(dev, file);
-	if (err)
-		return err;
 	if (info->lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
 		return -EINVAL;
 	err = sloop_info_check(info);
@@ -232,7 +272,7 @@ int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 	       struct block_device *bdev, const struct loop_config *config)
 {
 	bool claim = !(mode & BLK_OPEN_EXCL);
-	bool partscan = false, stacked;
+	bool partscan = false;
 	struct file *file;
 	int err;
 
@@ -251,25 +291,15 @@ int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 			goto out_fput;
 	}
 
-	stacked = S_ISBLK(file->f_mapping->host->i_mode);
-	if (stacked) {
-		err = mutex_lock_killable(&sloop_chain_mutex);
-		if (err)
-			goto out_claim;
-	}
-
-	err = sloop_lock_unfenced(dev);
+	err = sloop_bind_lock(dev, file);
 	if (!err) {
 		err = sloop_bind_locked(dev, mode, file, config);
 		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
-		mutex_unlock(&dev->lock);
+		sloop_bind_unlock(dev, file);
 	}
-	if (stacked)
-		mutex_unlock(&sloop_chain_mutex);
 
 	if (partscan)
 		sloop_scan_partitions(dev);
-out_claim:
 	if (claim)
 		bd_abort_claiming(bdev, sloop_bind);
 out_fput:

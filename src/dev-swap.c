@@ -258,18 +258,8 @@ static int sloop_change_fd_locked(struct sloop_device *dev, struct file *file)
 	struct sloop_backing *old, *backing;
 	unsigned int bsize = queue_logical_block_size(q);
 	struct queue_limits lim;
-	int err;
-
-	if (dev->state != SLOOP_BOUND)
-		return -ENXIO;
 
 	old = sloop_backing_current(dev);
-	if (!old->read_only)
-		return -EINVAL;
-	err = sloop_check_chain(dev, file);
-	if (err)
-		return err;
-
 	backing = sloop_backing_create(dev, file, old->offset, old->sizelimit,
 				       true);
 	if (!backing)
@@ -292,6 +282,36 @@ static int sloop_change_fd_locked(struct sloop_device *dev, struct file *file)
 	return 0;
 }
 
+/* The device first, then the file, then the device again, now locked. */
+static int sloop_change_fd_lock(struct sloop_device *dev, struct file *file)
+{
+	bool locked = false;
+	int err;
+
+	for (;;) {
+		err = mutex_lock_killable(&dev->lock);
+		if (err)
+			break;
+		if (dev->state != SLOOP_BOUND)
+			err = -ENXIO;
+		else if (!sloop_backing_current(dev)->read_only)
+			err = -EINVAL;
+		if (!err && locked)
+			return 0;
+		mutex_unlock(&dev->lock);
+		if (err)
+			break;
+
+		err = sloop_chain_lock(dev, file);
+		if (err)
+			return err;
+		locked = true;
+	}
+	if (locked)
+		sloop_chain_unlock(file);
+	return err;
+}
+
 /**
  * sloop_change_fd - put another file of the same size below (LOOP_CHANGE_FD)
  * @dev: the device, which has to be read-only
@@ -307,7 +327,7 @@ static int sloop_change_fd_locked(struct sloop_device *dev, struct file *file)
 int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
 		    unsigned int fd)
 {
-	bool partscan = false, stacked;
+	bool partscan = false;
 	struct file *file;
 	int err;
 
@@ -319,20 +339,13 @@ int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
 	if (err)
 		goto out_fput;
 
-	stacked = S_ISBLK(file->f_mapping->host->i_mode);
-	if (stacked) {
-		err = mutex_lock_killable(&sloop_chain_mutex);
-		if (err)
-			goto out_fput;
-	}
-	err = mutex_lock_killable(&dev->lock);
-	if (!err) {
-		err = sloop_change_fd_locked(dev, file);
-		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
-		mutex_unlock(&dev->lock);
-	}
-	if (stacked)
-		mutex_unlock(&sloop_chain_mutex);
+	err = sloop_change_fd_lock(dev, file);
+	if (err)
+		goto out_fput;
+	err = sloop_change_fd_locked(dev, file);
+	partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
+	mutex_unlock(&dev->lock);
+	sloop_chain_unlock(file);
 
 	if (partscan)
 		sloop_scan_partitions(dev);

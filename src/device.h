@@ -76,10 +76,12 @@ struct sloop_pins {
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
+ * @gfp_mask: keeps reclaim for the file's page cache out of filesystems
  * @nr_pins: number of elements of @pins
  * @pins: requests that use the handle, by hardware queue
  *
- * Immutable once published in sloop_device::backing, except for the last five.
+ * Immutable once published in sloop_device::backing, except for @no_discard,
+ * @retired, @refs, @rcu and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
  */
@@ -99,6 +101,7 @@ struct sloop_backing {
 	bool		retired;
 	refcount_t	refs;
 	struct rcu_head	rcu;
+	struct sloop_gfp_mask *gfp_mask;
 	unsigned int	nr_pins;
 	struct sloop_pins pins[];
 };
@@ -111,13 +114,16 @@ struct sloop_backing {
  * @refs: the file's reference, and one of the work item
  * @handed_over: the block device's ->release() found I/O in flight; written
  *	before the last fput() of @file
- * @done: the device is unbound and the backing file released
+ * @backing_file: a reference on the file that the device was on, left for
+ *	whoever closes it: the closer that has waited, or the last user of this
+ * @done: the device is unbound, and @backing_file is set
  */
 struct sloop_owner {
 	struct sloop_device	*dev;
 	struct file		*file;
 	refcount_t		refs;
 	bool			handed_over;
+	struct file		*backing_file;
 	struct completion	done;
 };
 
@@ -222,7 +228,7 @@ struct sloop_cmd {
 
 /* Under which names the driver appears; chosen once, at load. */
 struct sloop_identity {
-	const char	*mode;
+	char		*mode;
 	const char	*disk_prefix;
 	const char	*blkdev_name;
 	int		major;		/* 0 until a dynamic one is given */
@@ -258,7 +264,6 @@ void sloop_stats_exit(void);
 int sloop_dev_add(int number);
 int sloop_dev_ctl_remove(int number);
 int sloop_dev_get_free(void);
-struct sloop_device *sloop_dev_find(dev_t devt, struct file **file);
 void sloop_dev_remove_all(void);
 
 /* dev-open.c */
@@ -274,6 +279,8 @@ int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 int sloop_info_check(const struct loop_info64 *info);
 void sloop_set_size(struct sloop_device *dev, sector_t sectors);
 void sloop_scan_partitions(struct sloop_device *dev);
+int sloop_chain_lock(struct sloop_device *dev, struct file *file);
+void sloop_chain_unlock(struct file *file);
 
 /* dev-swap.c */
 int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
@@ -311,6 +318,11 @@ bool sloop_backing_pinned(const struct sloop_backing *backing);
 bool sloop_backing_can_dio(const struct sloop_backing *backing,
 			   unsigned int bsize);
 sector_t sloop_backing_sectors(const struct sloop_backing *backing);
+
+/* backing-gfp.c */
+struct sloop_gfp_mask;
+struct sloop_gfp_mask *sloop_gfp_mask_get(struct address_space *mapping);
+void sloop_gfp_mask_put(struct sloop_gfp_mask *mask);
 
 /* backing-chain.c */
 int sloop_check_file(struct file *file);

@@ -12,6 +12,7 @@
 #include <linux/blk-mq.h>
 #include <linux/blk-cgroup.h>
 #include <linux/bvec.h>
+#include <linux/file.h>
 #include <linux/sched/mm.h>
 
 #include "safeloop-config.h"
@@ -48,6 +49,42 @@ static void fn##_bdop(struct gendisk *disk, blk_mode_t mode)		\
 	fn(disk);							\
 }
 #define compat_bdop(fn) fn##_bdop
+#endif
+
+/*
+ * A block device opened by its number, for reading. Opening it as a file is the
+ * newest form; what is kept open is hidden here, only @bdev is for the caller.
+ */
+struct compat_bdev {
+	struct block_device *bdev;
+	struct file *file;
+};
+
+#ifdef HAVE_BDEV_FILE
+static inline int compat_bdev_open(struct compat_bdev *cb, dev_t devt)
+{
+	cb->file = bdev_file_open_by_dev(devt, BLK_OPEN_READ, NULL, NULL);
+	if (IS_ERR(cb->file))
+		return PTR_ERR(cb->file);
+	cb->bdev = file_bdev(cb->file);
+	return 0;
+}
+
+static inline void compat_bdev_close(struct compat_bdev *cb)
+{
+	fput(cb->file);
+}
+#else
+static inline int compat_bdev_open(struct compat_bdev *cb, dev_t devt)
+{
+	cb->bdev = blkdev_get_by_dev(devt, BLK_OPEN_READ, NULL);
+	return PTR_ERR_OR_ZERO(cb->bdev);
+}
+
+static inline void compat_bdev_close(struct compat_bdev *cb)
+{
+	blkdev_put(cb->bdev, BLK_OPEN_READ);
+}
 #endif
 
 #ifndef HAVE_CLAIM_HOPS
@@ -161,14 +198,17 @@ static inline int compat_queue_limits_apply(struct request_queue *q,
 	    !is_power_of_2(clim->logical_block_size))
 		return -EINVAL;
 
-	/* The block size setters only ever raise the two that depend on it. */
+	/* The block size setter only ever raises the two that depend on it. */
 	q->limits.physical_block_size = clim->physical_block_size;
 	q->limits.io_min = clim->io_min;
-	blk_queue_max_hw_sectors(q, clim->max_hw_sectors);
 	blk_queue_logical_block_size(q, clim->logical_block_size);
 	blk_queue_dma_alignment(q, clim->dma_alignment);
-	blk_queue_max_discard_sectors(q, clim->max_hw_discard_sectors);
 	blk_queue_max_write_zeroes_sectors(q, clim->max_write_zeroes_sectors);
+	/* These two also reset what the administrator has set through sysfs. */
+	if (q->limits.max_hw_sectors != clim->max_hw_sectors)
+		blk_queue_max_hw_sectors(q, clim->max_hw_sectors);
+	if (q->limits.max_hw_discard_sectors != clim->max_hw_discard_sectors)
+		blk_queue_max_discard_sectors(q, clim->max_hw_discard_sectors);
 	q->limits.discard_granularity = clim->discard_granularity;
 	blk_queue_write_cache(q, clim->features & BLK_FEAT_WRITE_CACHE,
 			      clim->features & BLK_FEAT_FUA);
