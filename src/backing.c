@@ -18,13 +18,20 @@
 #include "device.h"
 #include "trace.h"
 
-/* Where the filesystem does not tell (most do not), the device below does. */
+/*
+ * Where the filesystem does not tell (most do not), the device below does. A block
+ * device tells vfs_getattr() since 6.13 only, and is asked directly.
+ */
 static void sloop_backing_probe_dio(struct sloop_backing *backing)
 {
-	struct super_block *sb = backing->file->f_mapping->host->i_sb;
+	struct inode *inode = backing->file->f_mapping->host;
+	struct super_block *sb = inode->i_sb;
 	struct kstat stat;
 
-	if (!vfs_getattr(&backing->file->f_path, &stat, STATX_DIOALIGN, 0) &&
+	if (S_ISBLK(inode->i_mode)) {
+		backing->min_dio = bdev_logical_block_size(I_BDEV(inode));
+		backing->dio_mem_mask = bdev_dma_alignment(I_BDEV(inode));
+	} else if (!vfs_getattr(&backing->file->f_path, &stat, STATX_DIOALIGN, 0) &&
 	    (stat.result_mask & STATX_DIOALIGN) && stat.dio_mem_align) {
 		backing->min_dio = max_t(u32, stat.dio_offset_align,
 					 SECTOR_SIZE);
@@ -49,6 +56,11 @@ static struct sloop_backing *sloop_backing_alloc(struct sloop_device *dev,
 	if (!backing)
 		return NULL;
 
+	backing->gfp_mask = sloop_gfp_mask_get(file->f_mapping);
+	if (!backing->gfp_mask) {
+		kvfree(backing);
+		return NULL;
+	}
 	backing->nr_pins = nr_pins;
 	refcount_set(&backing->refs, 1);
 	backing->file = get_file(file);
@@ -144,8 +156,8 @@ void sloop_backing_put(struct sloop_backing *backing)
 	if (!refcount_dec_and_test(&backing->refs))
 		return;
 
-	WARN_ON_ONCE(sloop_backing_pinned(backing));
 	trace_sloop_backing_destroy(NULL, backing);
+	sloop_gfp_mask_put(backing->gfp_mask);
 	fput(backing->file);
 	/* A late ->queue_rq() may be counting itself in and out right now. */
 	kvfree_rcu(backing, rcu);
