@@ -8,9 +8,9 @@
  * owner file takes over: an anonymous file, made when the device was bound, whose
  * last reference is dropped here. The VFS runs its ->release() as task work of
  * the closer, when open_mutex has been dropped and before the closer returns to
- * user space. That one has a work item do the rest, and waits for it unless it
- * must not: a kernel thread runs the task work of many, and a killed task is
- * waited for by others.
+ * user space. That one has a work item do the rest, waits for it, and closes the
+ * backing file. It does not wait if it is a kernel thread, and not for long if it
+ * is exiting or has been killed: then the work item closes the file.
  *
  * Between two bindings there is a fence: every request that entered the queue
  * under the first has ended before the second begins. It is worked on in the
@@ -27,8 +27,21 @@
 #include "device.h"
 #include "trace.h"
 
-/* How long a killed task is held up by a detach that does not come to an end. */
+/*
+ * How long a detach that does not come to an end holds up a task that was killed,
+ * and one that is exiting of its own accord, which nobody can kill any more.
+ */
 #define SLOOP_KILLED_WAIT	HZ
+#define SLOOP_EXITING_WAIT	(30 * HZ)
+
+/* Close the file that the device has been on, if that is still to be done. */
+static void sloop_owner_fput(struct sloop_owner *owner)
+{
+	struct file *file = xchg(&owner->backing_file, NULL);
+
+	if (file)
+		fput(file);
+}
 
 static void sloop_owner_put(struct sloop_owner *owner)
 {
@@ -36,21 +49,45 @@ static void sloop_owner_put(struct sloop_owner *owner)
 
 	if (!refcount_dec_and_test(&owner->refs))
 		return;
+	sloop_owner_fput(owner);
 	kfree(owner);
 	put_device(disk_to_dev(disk));
 }
 
+/* True if the device has been unbound. */
+static bool sloop_owner_wait(struct sloop_owner *owner)
+{
+	/* Runs the delayed work of the whole system: holds up nobody. */
+	if (current->flags & PF_KTHREAD)
+		return false;
+
+	/*
+	 * An exiting task has no pending signals any more, not even the SIGKILL
+	 * that made it exit (get_signal() in kernel/signal.c takes it away), so
+	 * a killable wait would not end.
+	 */
+	if (current->flags & PF_EXITING)
+		return wait_for_completion_timeout(&owner->done,
+				(current->exit_code & 0x7f) ?
+				SLOOP_KILLED_WAIT : SLOOP_EXITING_WAIT);
+
+	return !wait_for_completion_killable(&owner->done) ||
+		wait_for_completion_timeout(&owner->done, SLOOP_KILLED_WAIT);
+}
+
 /* Hand over to the work item, with a module reference of its own. */
-static void sloop_owner_wait(struct sloop_owner *owner)
+static void sloop_owner_finish(struct sloop_owner *owner)
 {
 	refcount_inc(&owner->refs);
 	__module_get(THIS_MODULE);
 	queue_work(sloop_ctl_wq, &owner->dev->unbind_work);
 
-	if (current->flags & PF_KTHREAD)
-		return;
-	if (wait_for_completion_killable(&owner->done))
-		wait_for_completion_timeout(&owner->done, SLOOP_KILLED_WAIT);
+	/*
+	 * The closer closes the file itself: its fput() is task work, done before
+	 * it returns, with all that follows from it. A kworker's is delayed.
+	 */
+	if (sloop_owner_wait(owner))
+		sloop_owner_fput(owner);
 }
 
 static int sloop_owner_release(struct inode *inode, struct file *file)
@@ -58,7 +95,7 @@ static int sloop_owner_release(struct inode *inode, struct file *file)
 	struct sloop_owner *owner = file->private_data;
 
 	if (owner->handed_over)
-		sloop_owner_wait(owner);
+		sloop_owner_finish(owner);
 	sloop_owner_put(owner);
 	return 0;
 }
@@ -200,7 +237,6 @@ void sloop_unbind_workfn(struct work_struct *work)
 	struct request_queue *q = dev->disk->queue;
 	struct sloop_owner *owner = dev->owner;
 	struct sloop_backing *backing;
-	struct file *file;
 
 	blk_freeze_queue_start(q);
 	while (!blk_mq_freeze_queue_wait_timeout(q, HZ))
@@ -211,13 +247,10 @@ void sloop_unbind_workfn(struct work_struct *work)
 	blk_mq_unfreeze_queue_nomemrestore(q);
 
 	mutex_lock(&dev->disk->open_mutex);
-	file = get_file(backing->file);
+	owner->backing_file = get_file(backing->file);
 	backing = sloop_unbind_finish(dev);
 	mutex_unlock(&dev->disk->open_mutex);
-
-	/* Released before the closer returns, so not by a delayed fput(). */
 	sloop_backing_put(backing);
-	__fput_sync(file);
 
 	complete_all(&owner->done);
 	sloop_owner_put(owner);
