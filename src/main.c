@@ -77,7 +77,9 @@ static void sloop_probe(dev_t devt)
 
 	if (max_loop_given && max_loop && number >= max_loop)
 		return;
-	sloop_dev_add(number);
+	/* In the middle of __register_blkdev() the number is not known yet. */
+	if (READ_ONCE(sloop_identity.major))
+		sloop_dev_add(number);
 }
 
 #ifdef CONFIG_BLOCK_LEGACY_AUTOLOAD
@@ -86,46 +88,51 @@ static void sloop_probe(dev_t devt)
 #define SLOOP_PROBE	NULL
 #endif
 
+/*
+ * Userspace may add a device as soon as either is registered, so the identity
+ * comes first.
+ */
 static int sloop_register_replace(void)
 {
 	int err;
 
-	err = sloop_ctl_register(true);
-	if (err)
-		return err;
-	err = __register_blkdev(LOOP_MAJOR, "loop", SLOOP_PROBE);
-	if (err) {
-		sloop_ctl_unregister();
-		return err;
-	}
 	sloop_identity = (struct sloop_identity) {
 		.mode		= "replace",
 		.disk_prefix	= "loop",
 		.blkdev_name	= "loop",
 		.major		= LOOP_MAJOR,
 	};
-	return 0;
+	err = sloop_ctl_register(true);
+	if (err)
+		return err;
+	err = __register_blkdev(LOOP_MAJOR, "loop", SLOOP_PROBE);
+	if (err) {
+		sloop_ctl_unregister();
+		sloop_dev_remove_all();
+	}
+	return err;
 }
 
 static int sloop_register_coexist(void)
 {
-	int major, err;
+	int err;
 
-	err = sloop_ctl_register(false);
-	if (err)
-		return err;
-	major = __register_blkdev(0, "safeloop", SLOOP_PROBE);
-	if (major < 0) {
-		sloop_ctl_unregister();
-		return major;
-	}
 	sloop_identity = (struct sloop_identity) {
 		.mode		= "coexist",
 		.disk_prefix	= "loops",
 		.blkdev_name	= "safeloop",
-		.major		= major,
 	};
-	return 0;
+	err = __register_blkdev(0, "safeloop", SLOOP_PROBE);
+	if (err < 0)
+		return err;
+	WRITE_ONCE(sloop_identity.major, err);
+
+	err = sloop_ctl_register(false);
+	if (err) {
+		unregister_blkdev(sloop_identity.major, "safeloop");
+		sloop_dev_remove_all();
+	}
+	return err;
 }
 
 static int sloop_register(const char **why)
@@ -203,6 +210,8 @@ static int __init safeloop_init(void)
 		destroy_workqueue(sloop_ctl_wq);
 		return err;
 	}
+
+	mode = sloop_identity.mode;	/* sysfs shows what auto has chosen */
 
 	for (i = 0; i < max_loop; i++)
 		sloop_dev_add(i);
