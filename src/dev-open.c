@@ -3,6 +3,7 @@
 
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 
 #include "device.h"
@@ -24,13 +25,13 @@ void sloop_dev_count_dec(void)
 
 /*
  * A reference to a disk outlives its removal for as long as, say, a lookup of the
- * device node takes. The RCU grace period covers the last instructions of
- * sloop_free_disk(), which are in a read-side section.
+ * device node takes. The grace period, which waits for every task to have been off
+ * the CPU of its own accord, covers the last instructions of sloop_free_disk().
  */
 void sloop_dev_count_wait(void)
 {
 	wait_event(sloop_nr_devices_wq, !atomic_read(&sloop_nr_devices));
-	synchronize_rcu();
+	synchronize_rcu_tasks();
 }
 
 /*
@@ -66,10 +67,7 @@ static void sloop_free_disk(struct gendisk *disk)
 	sloop_lanes_free(dev);
 	mutex_destroy(&dev->lock);
 	kfree(dev);
-
-	rcu_read_lock();
 	sloop_dev_count_dec();
-	rcu_read_unlock();
 }
 
 COMPAT_BDOPS_OPEN(sloop_open)
