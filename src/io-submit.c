@@ -75,7 +75,14 @@ static blk_status_t sloop_queue_rq(struct blk_mq_hw_ctx *hctx,
 		sloop_rq_late(dev, rq);
 		goto refuse;
 	}
-	if (unlikely(backing->read_only && op_is_write(req_op(rq)))) {
+	/*
+	 * The block layer has checked the size, but throttling may have held the
+	 * bio since, for longer than the size was true.
+	 */
+	if (unlikely((backing->read_only && op_is_write(req_op(rq))) ||
+		     (blk_rq_sectors(rq) &&
+		      blk_rq_pos(rq) + blk_rq_sectors(rq) >
+		      get_capacity(dev->disk)))) {
 		sloop_backing_unpin(backing, hctx->queue_num);
 		goto refuse;
 	}
