@@ -12,7 +12,8 @@ export LC_ALL=C
 trap 'say "failed: ${BASH_SOURCE[0]##*/} line $LINENO: $BASH_COMMAND"' ERR
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${SAFELOOP_CACHE:-$HOME/.cache/safeloop}
+# With all links resolved: the same path is used inside of chroots.
+CACHE=$(realpath -m "${SAFELOOP_CACHE:-$HOME/.cache/safeloop}")
 PROG=${0##*/}
 # shellcheck disable=SC2034  # used by the scripts that source this file
 RC_NOBOOT=70 RC_OOPS=71 RC_HANG=72 RC_VANISHED=73 RC_NOSPACE=74 RC_NONET=75 RC_WARN=76
