@@ -131,12 +131,10 @@ struct sloop_owner {
  * struct sloop_lane - submission path of one hardware queue
  * @cmds: commands handed over by ->queue_rq(), newest first
  * @work: submits what has gathered, in order, in one go
- * @dev: the device
  */
 struct sloop_lane {
 	struct llist_head	cmds;
 	struct work_struct	work;
-	struct sloop_device	*dev;
 } ____cacheline_aligned_in_smp;
 
 /**
@@ -375,7 +373,6 @@ enum sloop_try {
 };
 enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block);
 int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len);
-bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd);
 int sloop_cmd_fsync(struct sloop_cmd *cmd);
 
 /* io-nodata.c */

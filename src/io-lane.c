@@ -180,7 +180,6 @@ int sloop_lanes_alloc(struct sloop_device *dev)
 	for (i = 0; i < dev->tag_set.nr_hw_queues; i++) {
 		init_llist_head(&dev->lanes[i].cmds);
 		INIT_WORK(&dev->lanes[i].work, sloop_lane_workfn);
-		dev->lanes[i].dev = dev;
 	}
 	return 0;
 }

@@ -12,11 +12,8 @@
 #include "device.h"
 #include "trace.h"
 
-/**
- * sloop_cmd_needs_fsync - does FUA take more than IOCB_DSYNC here?
- * @cmd: the command
- */
-bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
+/* Does FUA take more than IOCB_DSYNC here? */
+static bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
 {
 	return (sloop_cmd_rq(cmd)->cmd_flags & REQ_FUA) &&
 		cmd->backing->fsync_fua;
