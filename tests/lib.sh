@@ -339,11 +339,11 @@ low_fs() { # TYPE
 fio_verify() { # DEVICE [fio options]
 	local target=$1
 	shift
-	fio --filename="$target" --direct=1 --ioengine=libaio --size=4M \
+	fio --filename="$target" --direct=1 --ioengine=libaio --size=2M \
 		--verify=crc32c --verify_fatal=1 --verify_backlog=0 --randseed=7 \
 		--group_reporting --minimal "$@" \
 		--name=small --rw=randwrite --bsrange=4k-64k --iodepth=16 --offset=0 \
-		--name=large --rw=write --bs=1M --iodepth=4 --offset=8M --size=8M
+		--name=large --rw=write --bs=1M --iodepth=4 --offset=8M --size=4M
 }
 
 # The name and checksum of every file below a directory.
@@ -360,7 +360,7 @@ fs_cycle() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND: the device is put at the en
 	must eval "$mkfs $dev"
 	must mount -t "$type" "$dev" m
 	must cp -r "$SL_HELPERS" m/tree
-	must dd if=/dev/urandom of=m/random bs=64k count=64 status=none
+	must dd if=/dev/urandom of=m/random bs=64k count=32 status=none
 	for i in {1..60}; do
 		echo "$i" >"m/file$i" || fatal "cannot write m/file$i"
 	done
