@@ -96,16 +96,13 @@ static blk_status_t sloop_queue_rq(struct blk_mq_hw_ctx *hctx,
 
 	lane = sloop_cmd_wants_lane(cmd);
 	trace_sloop_rq_submit(dev, rq, lane);
-	if (lane) {
+	if (lane)
 		sloop_cmd_to_lane(cmd);
-		if (bd->last)
-			sloop_lane_kick(dev, hctx->queue_num);
-	} else {
+	else
 		queue_work(dev->wq, &cmd->work);
-		/* ->commit_rqs() is for those that were not the last. */
-		if (bd->last)
-			sloop_lane_kick(dev, hctx->queue_num);
-	}
+	/* ->commit_rqs() is for those that were not the last. */
+	if (bd->last)
+		sloop_lane_kick(dev, hctx->queue_num);
 	return BLK_STS_OK;
 
 refuse:
