@@ -126,6 +126,7 @@ int sloop_dev_add(int number)
 		goto out_lanes;
 	}
 	dev->disk = disk;
+	sloop_io_might_open(dev);
 
 	sloop_dev_count_inc();
 	ret = device_add_disk(NULL, disk, sloop_disk_groups);

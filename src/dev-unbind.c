@@ -61,6 +61,7 @@ static bool sloop_owner_wait(struct sloop_owner *owner)
 	if (current->flags & PF_KTHREAD)
 		return false;
 
+	sloop_io_might_wait();
 	/*
 	 * An exiting task has no pending signals any more, not even the SIGKILL
 	 * that made it exit (get_signal() in kernel/signal.c takes it away), so
@@ -238,6 +239,7 @@ void sloop_unbind_workfn(struct work_struct *work)
 	struct sloop_owner *owner = dev->owner;
 	struct sloop_backing *backing;
 
+	sloop_io_might_wait();
 	blk_freeze_queue_start(q);
 	while (!blk_mq_freeze_queue_wait_timeout(q, HZ))
 		;

@@ -11,7 +11,7 @@
  *   queue freeze	waits for I/O of the device
  *
  * Nothing that is ever held while waiting for I/O may be taken under open_mutex
- * (doc/design.md, "Detaching"). dev->lock is held across a freeze by ioctls, so
+ * (doc/design.md, "Detaching"); sloop_io_might_wait() makes lockdep see to it. dev->lock is held across a freeze by ioctls, so
  * ->open() must not take it; ->release() takes it on the last close only, when no
  * ioctl can be running, because an ioctl needs an open device.
  * sloop_ctl_mutex (the index of devices) is a leaf.
@@ -348,6 +348,8 @@ static inline struct sloop_device *sloop_cmd_dev(const struct sloop_cmd *cmd)
 }
 
 /* io-lane.c */
+void sloop_io_might_open(struct sloop_device *dev);
+void sloop_io_might_wait(void);
 int sloop_lanes_alloc(struct sloop_device *dev);
 void sloop_lanes_free(struct sloop_device *dev);
 int sloop_lanes_start(struct sloop_device *dev);
