@@ -5,6 +5,7 @@
  */
 
 #include <linux/file.h>
+#include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -17,6 +18,32 @@
 /* Loop devices on loop devices: nobody stacks them deeper. */
 #define SLOOP_CHAIN_MAX	32
 
+/*
+ * Regular files only by their looks: what is read is made up at that moment, and
+ * what is written is a command. One to /sys/power/resume opens block devices.
+ */
+static bool sloop_is_pseudo(const struct inode *inode)
+{
+	switch (inode->i_sb->s_magic) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case SELINUX_MAGIC:
+	case SMACK_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case BPF_FS_MAGIC:
+	case BINFMTFS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case NSFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /**
  * sloop_check_file - can a file back a device at all?
  * @file: the file
@@ -25,6 +52,8 @@
  */
 int sloop_check_file(struct file *file)
 {
+	if (sloop_is_pseudo(file_inode(file)))
+		return -EINVAL;
 	if (!file->f_op->read_iter)
 		return -EINVAL;
 	if ((file->f_mode & FMODE_WRITE) && !file->f_op->write_iter)
