@@ -23,6 +23,8 @@ PATH=/usr/sbin:/sbin:$PATH
 STATS=/sys/kernel/debug/safeloop/stats
 export LO_RO=1 LO_AUTOCLEAR=4 LO_PARTSCAN=8 LO_DIO=16
 export K=1024 M=1048576
+# dmsetup makes its nodes itself: it would wait for a udev that a test has stopped.
+export DM_DISABLE_UDEV=1
 
 # --- TAP -------------------------------------------------------------------
 
@@ -346,6 +348,21 @@ fio_verify() { # DEVICE [fio options]
 		--name=large --rw=write --bs=1M --iodepth=4 --offset=8M --size=4M
 }
 
+# slow_disk DISK SECTORS MSEC: sets slow, a device mapper device that delays writes and reads.
+slow_disk() {
+	must dmsetup create slow --table "0 $2 delay $1 0 $3"
+	slow=/dev/mapper/slow
+	at_end '[[ ! -e /dev/mapper/slow ]] || dmsetup remove --retry slow'
+}
+
+# null_disk MSEC: sets null, a disk in memory that takes so long for every request. 256 MiB.
+null_disk() {
+	must modprobe null_blk nr_devices=1 gb=1 memory_backed=1 irqmode=2 \
+		"completion_nsec=$(($1 * 1000000))" submit_queues=2 hw_queue_depth=128
+	null=/dev/nullb0
+	at_end 'rmmod null_blk'
+}
+
 # The name and checksum of every file below a directory.
 sums() { # DIR
 	(cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
@@ -378,6 +395,139 @@ fs_cycle() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND: the device is put at the en
 	ok "the checker finds nothing" eval "$check $dev"
 	detach "$dev"
 	is "$(late_io "$dev")" 0 "no request came late"
+}
+
+# --- requests that nobody waits for ------------------------------------------
+
+STRAY_CLOSES=0
+STRAY_REQUESTS=0
+
+# Loads tests/kmod/strayio.c, whose first comment says what words it takes.
+stray_load() {
+	must insmod /payload/strayio.ko
+	at_end 'rmmod strayio'
+}
+
+stray_slow() { # SYMBOL USEC | off
+	printf 'slow %s' "$*" >/dev/strayio || fatal "cannot slow down $*"
+}
+
+# Opening the device to see how far its detach has come would be in the way of it.
+# Runs COMMAND, then waits until one more detach has found I/O in flight.
+until_stray() { # COMMAND
+	local before i
+	if ((SL_INTREE)); then
+		eval "$1"
+		sleep 1
+		return
+	fi
+	before=$(counter detach_stray)
+	eval "$1"
+	for ((i = 0; i < 400; i++)); do
+		(($(counter detach_stray) > before)) && return
+		sleep 0.05
+	done
+	fatal "no detach with I/O in flight"
+}
+
+# ROUNDS times: bind dev to FILE, close it with I/O in flight, and look at the file.
+# EXPECT is the byte that all of it consists of then, or "@": that of the round.
+served() { # DESCRIPTION ROUNDS FILE CONFIGURE-ARGUMENTS EXPECT LENGTH WORD...
+	local desc=$1 rounds=$2 file=$3 configure=$4 expect=$5 length=$6 out
+	shift 6
+	# shellcheck disable=SC2086
+	out=$(lo -n "$rounds" open "$dev" rw 0 , configure "$file" $configure , on 1 , \
+		stray "dev=$dev" hold=1 "$@" , on 0 , close , on 1 , go , report , close , \
+		open "${file#*:}" rw 2 , all "$expect" "$length" , close 2>&1)
+	if [[ $out =~ ^(ok\ ){8}([0-9]+)/([0-9]+)/([0-9]+)/0(\ ok){4}$ ]]; then
+		STRAY_CLOSES=$((STRAY_CLOSES + BASH_REMATCH[2]))
+		STRAY_REQUESTS=$((STRAY_REQUESTS + BASH_REMATCH[3]))
+		tap 0 "$desc: ${BASH_REMATCH[4]} served"
+	else
+		tap 1 "$desc"
+		diag "$out"
+	fi
+}
+
+# The matrix of P1 and P3 on one backing; FILE has at least 256 KiB.
+served_matrix() { # ROUNDS FILE CONFIGURE-ARGUMENTS
+	local rounds=$1 file=$2 configure=$3 size=$((64 * 4096)) op clr flags variant expect what
+	local -A variants=([now]="nr=64" [plug]="nr=16 bs=4096 plug=1" [threads]="nr=32 threads=2 when=first")
+	for op in write read fua flush discard zeroes; do
+		for clr in 0 1; do
+			flags=$configure
+			what=LOOP_CLR_FD
+			if ((clr == 0)); then
+				flags+=" flags=$((LO_AUTOCLEAR + ${SERVED_FLAGS:-0}))"
+				what=autoclear
+			elif ((${SERVED_FLAGS:-0})); then
+				flags+=" flags=$SERVED_FLAGS"
+			fi
+			for variant in now plug threads; do
+				[[ $variant != plug || $op =~ write|read ]] || continue
+				case $op in
+				write | fua) expect=@ ;;
+				read | flush) expect=65 ;;
+				*) expect=0 ;;
+				esac
+				is_ok "$(lo open "${file#*:}" rw , pwrite 0 $size 65)" || fatal "cannot fill $file"
+				# shellcheck disable=SC2086,SC2046
+				served "$op, $what, $variant" "$rounds" "$file" "$flags" "$expect" \
+					$([[ $variant == plug ]] && echo 65536 || echo $size) \
+					"op=$op" "clr=$clr" $([[ $expect == @ ]] && echo byte=@) ${variants[$variant]}
+			done
+		done
+	done
+}
+
+# Mounts and unmounts on a file on a slow disk, the unmount being the last close, with discards
+# and a sync in between; the filesystem below is unmounted right after it. Then once more with
+# all that is dirty still to be written when the unmount begins, on a disk that got slower.
+storm() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND
+	local type=$1 size=$2 mkfs=$3 check=$4 round
+	must mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$SCRATCH" 640M
+	mkdir low m
+	must mount -t ext4 "$SCRATCH" low
+	must truncate -s "$size" low/image
+	attach low/image
+	must eval "$mkfs $dev"
+	must mount -t "$type" "$dev" m
+	filled m/file $M 1
+	filled m/other $M 1
+	must umount m
+	detach "$dev"
+	must umount low
+	slow_disk "$SCRATCH" $((640 * 2048)) 3
+	udev_pause
+	round=(mount "$slow" low ext4 ',' open "$dev" rw ',' configure low/image flags="$LO_AUTOCLEAR" ','
+		mount "$dev" m "$type" discard ',' close ',' open m/file rw ',' pwrite 0 "$M" @ ',' fsync ',' close ','
+		open m/other rw ',' truncate 0 ',' pwrite 0 "$M" @ ',' close ',' umount m ',' umount low)
+	is "$(lo -n 6 "${round[@]}")" "ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok" "6 rounds on a disk that takes 3 ms"
+	ok "unbound" unbound "$dev"
+	must mount "$slow" low
+	# Buffered below: what the unmount writes is in the page cache there. Direct: it is on the disk.
+	is "$(lo open "$dev" rw , configure low/image flags=$((LO_AUTOCLEAR + LO_DIO)) , mount "$dev" m "$type" , close , \
+		open m/file rw , pwrite 0 $M 99 , close , open m/other rw , pwrite 0 $M 99 , close)" \
+		"ok ok ok ok ok ok ok ok ok ok" "dirty"
+	must dmsetup suspend --noflush --nolockfs slow
+	must dmsetup load slow --table "0 $((640 * 2048)) delay $SCRATCH 0 40"
+	must dmsetup resume slow
+	is "$(lo umount m , umount low)" "ok ok" "unmounted, and then below, while the disk takes 40 ms"
+	is "$(late_io "$dev")" 0 "no request came late"
+	udev_resume
+	must dmsetup remove --retry slow
+	must mount -t ext4 "$SCRATCH" low
+	attach low/image
+	must mount -t "$type" -o ro "$dev" m
+	is "$(lo open m/file r , all 99 $M , open m/other r , all 99 $M)" "ok ok ok ok" "every byte is there"
+	must umount m
+	ok "the checker finds nothing" eval "$check $dev"
+	detach "$dev"
+	must umount low
+}
+
+stray_summary() {
+	diag "closes with I/O in flight: $STRAY_CLOSES, requests in flight then: $STRAY_REQUESTS"
 }
 
 # --- uevents ---------------------------------------------------------------

@@ -10,6 +10,12 @@
  * ROUNDS times, stops at the first errno, and prints the words of the last round.
  * A step may begin with the errno it has to end with, as in "!ENXIO get64 off":
  * that outcome is "ok", any other one is EPROTO.
+ * "again STEP" does it again until it succeeds, for ten seconds. "fail_nth N STEP"
+ * has the kernel's Nth allocation of that step fail (needs fault injection); it
+ * ends with ENODATA if the step makes fewer of them.
+ *
+ * An "@" in an argument stands for a number from 1 to 250 that is another one in
+ * each round.
  *
  * Built a second time as a 32-bit program, for the compat ioctls.
  *
@@ -34,6 +40,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef LOOP_CONFIGURE
@@ -610,6 +617,20 @@ static int do_wait(char **a)
 	return -ETIMEDOUT;
 }
 
+/* gone PATH: wait until there is no such file; see also wait. */
+static int do_gone(char **a)
+{
+	struct stat st;
+	int i;
+
+	for (i = 0; i < 60000; i++) {
+		if (stat(arg(a, 0), &st))
+			return 0;
+		usleep(1000);
+	}
+	return -ETIMEDOUT;
+}
+
 /* mount SOURCE DIR TYPE [OPTIONS] and umount DIR, without the tools around. */
 static int do_mount(char **a)
 {
@@ -619,6 +640,240 @@ static int do_mount(char **a)
 static int do_umount(char **a)
 {
 	return res(umount2(arg(a, 0), 0));
+}
+
+/* --- requests that nobody waits for: /dev/strayio of tests/kmod --- */
+
+static struct {
+	unsigned long closes, in_flight, ok, error;
+} stray_total;
+static char stray_map[65536 + 1];
+
+/* stray WORD...: open /dev/strayio in the current slot and give it the words. */
+static int do_stray(char **a)
+{
+	char words[1024] = "";
+	size_t used = 0;
+	int f;
+
+	for (; *a; a++)
+		used += snprintf(words + used, sizeof(words) - used, "%s ", *a);
+	if (used >= sizeof(words))
+		die("too many words");
+	f = open("/dev/strayio", O_RDWR | O_CLOEXEC);
+	if (f < 0)
+		return -errno;
+	slot_fd[cur] = f;
+	return res(write(f, words, used));
+}
+
+static int do_go(char **a)
+{
+	(void)a;
+	return res(write(fd(), "go", 2));
+}
+
+static unsigned long stray_count(const char *report, const char *k)
+{
+	char name[64];
+	const char *p;
+
+	snprintf(name, sizeof(name), "%s=", k);
+	p = strstr(report, name);
+	if (!p)
+		die("a word is missing in the report");
+	return strtoul(p + strlen(name), NULL, 10);
+}
+
+/*
+ * report: wait for the requests of the run in the current slot. EIO if one that
+ * was sent before the close failed, ETIMEDOUT if any never ended, EBADMSG if a
+ * read got the wrong bytes, else the counts of all runs so far:
+ * closes-with-I/O-in-flight/requests-in-flight/served/refused
+ */
+static int do_report(char **a)
+{
+	static char text[sizeof(stray_map) + 1024];
+	unsigned long never, flight;
+	size_t used = 0;
+	char *nl;
+	ssize_t n;
+
+	(void)a;
+	while ((n = read(fd(), text + used, sizeof(text) - 1 - used)) > 0)
+		used += n;
+	if (n < 0)
+		return -errno;
+	text[used] = '\0';
+	nl = strchr(text, '\n');
+	if (!nl)
+		die("half a report");
+	*nl = '\0';
+	snprintf(stray_map, sizeof(stray_map), "%.*s", (int)strcspn(nl + 1, "\n"),
+		 nl + 1);
+
+	flight = stray_count(text, "in_flight");
+	stray_total.closes += flight > 0;
+	stray_total.in_flight += flight;
+	stray_total.ok += stray_count(text, "before_ok") +
+		stray_count(text, "during_ok") + stray_count(text, "after_ok");
+	stray_total.error += stray_count(text, "during_error") +
+		stray_count(text, "after_error");
+	never = stray_count(text, "before_never") +
+		stray_count(text, "during_never") + stray_count(text, "after_never");
+	if (never || stray_count(text, "before_error") || stray_count(text, "bad"))
+		fprintf(stderr, "lo: %s\n", text);
+	if (never)
+		return -ETIMEDOUT;
+	if (stray_count(text, "before_error"))
+		return -EIO;
+	if (stray_count(text, "bad"))
+		return -EBADMSG;
+	snprintf(value, sizeof(value), "%lu/%lu/%lu/%lu", stray_total.closes,
+		 stray_total.in_flight, stray_total.ok, stray_total.error);
+	return 0;
+}
+
+/* Is this much of the file at off made of one byte? */
+static int block_is(unsigned char byte, uint64_t off, uint64_t len)
+{
+	unsigned char *b = buffer(len);
+	int ret = pread(fd(), b, len, off) == (ssize_t)len && b[0] == byte &&
+		!memcmp(b, b + 1, len - 1);
+
+	free(b);
+	return ret;
+}
+
+/* stored BYTE SIZE: every request that the last report calls done is in the file. */
+static int do_stored(char **a)
+{
+	uint64_t size = num(arg(a, 1));
+	size_t i;
+
+	for (i = 0; stray_map[i]; i++)
+		if (stray_map[i] == 'o' && !block_is(num(arg(a, 0)), i * size, size))
+			return -EBADMSG;
+	return 0;
+}
+
+/* all BYTE LENGTH: the file begins with this many bytes of that value. */
+static int do_all(char **a)
+{
+	return block_is(num(arg(a, 0)), 0, num(arg(a, 1))) ? 0 : -EBADMSG;
+}
+
+/*
+ * look PATH TIMES BYTE: open the device and read its first block, again and again.
+ * An open may end with ENXIO, an unbound device has no data; a bound one has BYTE.
+ * Gives how often it was bound/unbound/closed for newcomers.
+ */
+static int do_look(char **a)
+{
+	unsigned long bound = 0, unbound = 0, refused = 0, i, times = num(arg(a, 1));
+	unsigned char want = num(arg(a, 2)), *b = buffer(4096);
+	int ret = 0;
+
+	for (i = 0; i < times && !ret; i++) {
+		int f = open(a[0], O_RDONLY | O_CLOEXEC);
+		ssize_t n;
+
+		if (f < 0 && errno == ENXIO) {
+			refused++;
+			continue;
+		}
+		if (f < 0) {
+			ret = -errno;
+			break;
+		}
+		n = pread(f, b, 4096, 0);
+		if (n < 0)
+			ret = -errno;
+		else if (!n)
+			unbound++;
+		else if (b[0] != want)
+			ret = -EBADMSG;
+		else
+			bound++;
+		close(f);
+	}
+	free(b);
+	if (!ret)
+		snprintf(value, sizeof(value), "%lu/%lu/%lu", bound, unbound, refused);
+	return ret;
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Attach FILE to a free device and detach it; microseconds, or a negative errno. */
+static double attach_detach(const char *ctl, const char *prefix, const char *path)
+{
+	struct loop_config c = { 0 };
+	char dev[64];
+	double t = now();
+	int fctl, f, n, ret;
+
+	fctl = open(ctl, O_RDWR | O_CLOEXEC);
+	c.fd = open(path, O_RDWR | O_CLOEXEC);
+	n = ioctl(fctl, LOOP_CTL_GET_FREE);
+	if (n < 0)
+		return -errno;
+	snprintf(dev, sizeof(dev), "%s%d", prefix, n);
+	f = open(dev, O_RDWR | O_CLOEXEC);
+	if (f < 0)
+		return -errno;
+	ret = res(ioctl(f, LOOP_CONFIGURE, &c));
+	close(c.fd);
+	close(f);
+	if (ret)
+		return ret;
+	f = open(dev, O_RDWR | O_CLOEXEC);
+	if (f < 0)
+		return -errno;
+	ret = res(ioctl(f, LOOP_CLR_FD, 0));
+	close(f);
+	close(fctl);
+	return ret ? ret : now() - t;
+}
+
+/*
+ * pairs N CTL PREFIX CTL PREFIX FILE: attach and detach with one driver and the
+ * other in turn; gives the medians in microseconds, as first/second.
+ */
+static int do_pairs(char **a)
+{
+	unsigned long n = num(arg(a, 0)), i;
+	double *t[2];
+	int who;
+
+	(void)arg(a, 5);
+	for (who = 0; who < 2; who++)
+		t[who] = calloc(n, sizeof(double));
+	for (i = 0; i < n; i++)
+		for (who = 0; who < 2; who++) {
+			double us = attach_detach(a[1 + 2 * who], a[2 + 2 * who], a[5]);
+
+			if (us < 0)
+				return us;
+			t[who][i] = us;
+		}
+	for (who = 0; who < 2; who++)
+		qsort(t[who], n, sizeof(double), by_value);
+	snprintf(value, sizeof(value), "%.0f/%.0f", t[0][n / 2], t[1][n / 2]);
+	return 0;
 }
 
 static const struct {
@@ -664,7 +919,63 @@ static const struct {
 	{ "umount", do_umount },
 	{ "touch", do_touch },
 	{ "wait", do_wait },
+	{ "gone", do_gone },
+	{ "stray", do_stray },
+	{ "go", do_go },
+	{ "report", do_report },
+	{ "stored", do_stored },
+	{ "all", do_all },
+	{ "look", do_look },
+	{ "pairs", do_pairs },
 };
+
+static int run_step(char **step);
+
+/* See Documentation/fault-injection/fault-injection.rst, "fail-nth". */
+static int fail_nth(const char *n, char **step)
+{
+	char left[16] = "";
+	int f = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	int ret;
+
+	if (f < 0 || write(f, n, strlen(n)) < 0)
+		die("fail-nth: no fault injection here");
+	ret = run_step(step);
+	if (pread(f, left, sizeof(left) - 1, 0) < 0)
+		die("cannot read fail-nth");
+	if (write(f, "0", 1) < 0)
+		die("cannot reset fail-nth");
+	close(f);
+	return !ret && atoi(left) ? -ENODATA : ret;
+}
+
+static unsigned int round_number;
+
+/* The arguments with "@" replaced; they are good until the next step. */
+static char **expand(char **step)
+{
+	static char *args[64];
+	static char text[8192];
+	size_t used = 0, n;
+
+	for (n = 0; step[n]; n++) {
+		char *at = strchr(step[n], '@');
+
+		if (n + 1 >= sizeof(args) / sizeof(args[0]))
+			die("too many arguments");
+		args[n] = step[n];
+		if (!at)
+			continue;
+		args[n] = text + used;
+		used += snprintf(text + used, sizeof(text) - used, "%.*s%u%s",
+				 (int)(at - step[n]), step[n],
+				 round_number % 250 + 1, at + 1) + 1;
+		if (used >= sizeof(text))
+			die("arguments too long");
+	}
+	args[n] = NULL;
+	return args;
+}
 
 static int run_step(char **step)
 {
@@ -678,6 +989,16 @@ static int run_step(char **step)
 		return ret < 0 && !strcmp(strerrorname_np(-ret), step[0] + 1) ?
 			0 : -EPROTO;
 	}
+	if (!strcmp(step[0], "again")) {
+		double until = now() + 10e6;
+		int ret;
+
+		while ((ret = run_step(step + 1)) < 0 && now() < until)
+			usleep(1000);
+		return ret;
+	}
+	if (!strcmp(step[0], "fail_nth"))
+		return fail_nth(arg(step, 1), step + 2);
 	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (!strcmp(step[0], verbs[i].name))
 			return verbs[i].run(step + 1);
@@ -701,7 +1022,7 @@ static int run_all(char **words, int n, char *line, size_t size)
 		i++;
 		if (!step[0])
 			die("an empty step");
-		ret = run_step(step);
+		ret = run_step(expand(step));
 		failed |= ret < 0;
 		used += snprintf(line + used, size - used, "%s%s",
 				 used ? " " : "",
@@ -730,6 +1051,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], ","))
 			argv[i] = NULL;
 	for (i = 0; i < rounds; i++) {
+		round_number = i;
 		if (run_all(argv + first, argc - first, line, sizeof(line)) &&
 		    rounds > 1) {
 			printf("round %d: ", i + 1);
