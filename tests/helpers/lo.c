@@ -857,15 +857,17 @@ static int do_pairs(char **a)
 {
 	unsigned long n = num(arg(a, 0)), i;
 	double *t[2];
-	int who;
+	int who, turn;
 
 	(void)arg(a, 5);
 	for (who = 0; who < 2; who++)
 		t[who] = calloc(n, sizeof(double));
 	for (i = 0; i < n; i++)
-		for (who = 0; who < 2; who++) {
-			double us = attach_detach(a[1 + 2 * who], a[2 + 2 * who], a[5]);
+		for (turn = 0; turn < 2; turn++) {
+			double us;
 
+			who = (turn + i) % 2;
+			us = attach_detach(a[1 + 2 * who], a[2 + 2 * who], a[5]);
 			if (us < 0)
 				return us;
 			t[who][i] = us;

@@ -18,7 +18,8 @@
  *	nr=N		requests of each submitter before the close (64)
  *	late=N		requests of each submitter that do not care for the close (0)
  *	gap=USEC	pause between two late requests (100)
- *	stop=1		end with those as soon as the close has begun
+ *	stop=1		end with those when the close begins, which then waits until each
+ *			thread has either stopped or taken its bio into the queue
  *	pin=1		submitting threads stay on CPU 1
  *	bs=N		size of a request (4096)
  *	pos=N		where the first one goes; the others follow it (0)
@@ -52,6 +53,7 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -63,6 +65,7 @@
 
 #define STRAY_MODE		(BLK_OPEN_READ | BLK_OPEN_WRITE)
 #define STRAY_MAX_REQUESTS	65536
+#define STRAY_MAX_THREADS	8
 #define STRAY_PATIENCE		(20 * HZ)
 
 enum stray_phase { STRAY_BEFORE, STRAY_DURING, STRAY_AFTER, STRAY_NR_PHASES };
@@ -90,6 +93,17 @@ static const blk_opf_t stray_opfs[] = {
 	[DO_FLUSH]	= REQ_OP_WRITE | REQ_SYNC | REQ_IDLE | REQ_PREFLUSH,
 	[DO_DISCARD]	= REQ_OP_DISCARD,
 	[DO_ZEROES]	= REQ_OP_WRITE_ZEROES,
+};
+
+/*
+ * What a submitting thread is doing. A bio that has passed the block layer's size
+ * check and not entered the queue looks like a new one whenever it does, so a test
+ * that tells two bindings apart must not have any at that point.
+ */
+struct stray_sender {
+	struct task_struct *task;
+	bool sending;
+	bool entered;
 };
 
 /* How far the close is. */
@@ -126,6 +140,7 @@ struct stray_run {
 	bool held;
 	bool open;
 	int close_state;
+	struct stray_sender senders[STRAY_MAX_THREADS];
 	int error;			/* of the closing kernel thread */
 	bool thread_done;
 	char *report;
@@ -262,6 +277,77 @@ static void stray_submit(struct stray_run *run, unsigned int i)
 	atomic_inc(&run->submitted);
 }
 
+/*
+ * blk_mq_get_tag() is called by who has entered the queue. The senders of a run
+ * that cares are listed, and found by their task.
+ */
+static DEFINE_SPINLOCK(stray_senders_lock);
+static struct stray_sender *stray_senders[4 * STRAY_MAX_THREADS];
+
+static int stray_entered_handler(struct kprobe *p, struct pt_regs *regs)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(stray_senders); i++) {
+		struct stray_sender *sender = READ_ONCE(stray_senders[i]);
+
+		if (sender && sender->task == current)
+			WRITE_ONCE(sender->entered, true);
+	}
+	return 0;
+}
+
+static struct kprobe stray_entered = {
+	.symbol_name	= "blk_mq_get_tag",
+	.pre_handler	= stray_entered_handler,
+};
+
+/* Only the sender itself uses its entry, so it may take it away at any time. */
+static bool stray_sender_list(struct stray_sender *sender, bool add)
+{
+	struct stray_sender *old = add ? NULL : sender;
+	bool done = false;
+	unsigned int i;
+
+	spin_lock(&stray_senders_lock);
+	for (i = 0; i < ARRAY_SIZE(stray_senders) && !done; i++) {
+		if (stray_senders[i] != old)
+			continue;
+		WRITE_ONCE(stray_senders[i], add ? sender : NULL);
+		done = true;
+	}
+	spin_unlock(&stray_senders_lock);
+	return done;
+}
+
+/* Submit request @i unless the close has begun. */
+static bool stray_submit_open(struct stray_run *run, struct stray_sender *sender,
+			      unsigned int i)
+{
+	bool open;
+
+	WRITE_ONCE(sender->entered, false);
+	WRITE_ONCE(sender->sending, true);
+	smp_mb();	/* pairs with stray_await_senders() */
+	open = READ_ONCE(run->close_state) == STRAY_OPEN;
+	if (open)
+		stray_submit(run, i);
+	smp_store_release(&sender->sending, false);
+	return open;
+}
+
+static void stray_await_senders(struct stray_run *run)
+{
+	unsigned int i;
+
+	for (i = 0; i < run->threads; i++) {
+		struct stray_sender *sender = &run->senders[i];
+
+		while (READ_ONCE(sender->sending) && !READ_ONCE(sender->entered))
+			usleep_range(20, 50);
+	}
+}
+
 static void stray_set_closed(struct stray_run *run)
 {
 	smp_store_release(&run->close_state, STRAY_CLOSED);
@@ -278,7 +364,9 @@ static void stray_close(struct stray_run *run)
 		pr_warn("%s: LOOP_CLR_FD failed\n", run->dev);
 
 	WRITE_ONCE(run->close_state, STRAY_CLOSING);
-	smp_mb();
+	smp_mb();	/* pairs with stray_submit_open() */
+	if (run->stop)
+		stray_await_senders(run);
 	run->in_flight = atomic_read(&run->submitted) - atomic_read(&run->ended);
 	stray_bdev_close(run, run->closer == CLOSE_SYNC || run->plug);
 	if (run->closer == CLOSE_SYNC || run->plug)
@@ -313,9 +401,10 @@ static void stray_submit_all(struct stray_run *run, unsigned int who)
 		blk_finish_plug(&plug);
 
 	for (i = 0; i < run->late; i++) {
-		if (run->stop && READ_ONCE(run->close_state) != STRAY_OPEN)
+		if (!run->stop)
+			stray_submit(run, late + i);
+		else if (!stray_submit_open(run, &run->senders[who], late + i))
 			break;
-		stray_submit(run, late + i);
 		if (run->gap)
 			usleep_range(run->gap, run->gap + 10);
 	}
@@ -333,7 +422,12 @@ static int stray_submitter(void *data)
 
 	if (run->pin)
 		set_cpus_allowed_ptr(current, cpumask_of(1));
+	run->senders[thread->who].task = current;
+	if (run->stop && !stray_sender_list(&run->senders[thread->who], true))
+		pr_warn("too many senders at once\n");
 	stray_submit_all(run, thread->who);
+	if (run->stop)
+		stray_sender_list(&run->senders[thread->who], false);
 	kfree(thread);
 	atomic_dec(&run->submitters);
 	wake_up(&run->wq);
@@ -524,7 +618,7 @@ static int stray_parse_word(struct stray_run *run, char *key)
 	if (!strcmp(key, "byte"))
 		return stray_number(value, 255, &run->byte);
 	if (!strcmp(key, "threads"))
-		return stray_number(value, 64, &run->threads);
+		return stray_number(value, STRAY_MAX_THREADS, &run->threads);
 	if (!strcmp(key, "plug"))
 		return stray_number(value, 1, &run->plug);
 	if (!strcmp(key, "clr"))
@@ -555,6 +649,8 @@ static int stray_parse(struct stray_run *run, char *line)
 		}
 	}
 	if (!run->dev[0] || run->bs < SECTOR_SIZE || run->bs & (SECTOR_SIZE - 1))
+		return -EINVAL;
+	if (run->stop && !run->threads)
 		return -EINVAL;
 	/* These two would have to close in two places at once. */
 	if (run->plug && (run->closer == CLOSE_RELEASE))
@@ -768,9 +864,20 @@ static int __init stray_init(void)
 	stray_wq = alloc_workqueue("strayio", WQ_UNBOUND, 0);
 	if (!stray_wq)
 		return -ENOMEM;
+	err = register_kprobe(&stray_entered);
+	if (err) {
+		pr_err("cannot probe %s: %d\n", stray_entered.symbol_name, err);
+		goto out_wq;
+	}
 	err = misc_register(&stray_misc);
 	if (err)
-		destroy_workqueue(stray_wq);
+		goto out_kprobe;
+	return 0;
+
+out_kprobe:
+	unregister_kprobe(&stray_entered);
+out_wq:
+	destroy_workqueue(stray_wq);
 	return err;
 }
 
@@ -778,6 +885,7 @@ static void __exit stray_exit(void)
 {
 	misc_deregister(&stray_misc);
 	stray_slow_set(NULL, 0);
+	unregister_kprobe(&stray_entered);
 	destroy_workqueue(stray_wq);
 }
 
