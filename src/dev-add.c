@@ -98,7 +98,7 @@ int sloop_dev_add(int number)
 	init_waitqueue_head(&dev->fence_wq);
 	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
 	INIT_WORK(&dev->degrade_work, sloop_degrade_workfn);
-	INIT_WORK(&dev->fence_work, sloop_fence_workfn);
+	INIT_DELAYED_WORK(&dev->fence_work, sloop_fence_workfn);
 
 	ret = sloop_index_alloc(dev, number);
 	if (ret < 0)
@@ -156,7 +156,7 @@ out_free:
 static void sloop_dev_remove(struct sloop_device *dev)
 {
 	/* It cannot be bound any more, so none of these is queued again. */
-	flush_work(&dev->fence_work);
+	flush_delayed_work(&dev->fence_work);
 	flush_work(&dev->degrade_work);
 	del_gendisk(dev->disk);
 	blk_mq_free_tag_set(&dev->tag_set);

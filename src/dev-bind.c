@@ -106,8 +106,7 @@ static int sloop_bind_lock(struct sloop_device *dev, struct file *file)
 	for (;;) {
 		if (sloop_state(dev) != SLOOP_UNBOUND)
 			return -EBUSY;
-		err = wait_event_killable(dev->fence_wq,
-					  !smp_load_acquire(&dev->fence_up));
+		err = sloop_fence_wait(dev);
 		if (err)
 			return err;
 		err = sloop_chain_lock(dev, file);

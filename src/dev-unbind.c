@@ -34,6 +34,9 @@
 #define SLOOP_KILLED_WAIT	HZ
 #define SLOOP_EXITING_WAIT	(30 * HZ)
 
+/* How long the fence is left alone, unless a bind asks for it. */
+#define SLOOP_FENCE_DELAY	(HZ / 100)
+
 /* Close the file that the device has been on, if that is still to be done. */
 static void sloop_owner_fput(struct sloop_owner *owner)
 {
@@ -147,13 +150,30 @@ void sloop_owner_dismiss(struct sloop_owner *owner)
 	fput(owner->file);
 }
 
-/* From here to the end of the work item, the device cannot be bound. */
+/*
+ * From here to the end of the work item, the device cannot be bound. The work is
+ * put off a little: to wake a worker takes longer than most of a detach does.
+ */
 static void sloop_fence_raise(struct sloop_device *dev)
 {
 	WRITE_ONCE(dev->fence_up, true);
-	get_device(disk_to_dev(dev->disk));
-	if (!queue_work(sloop_ctl_wq, &dev->fence_work))
-		put_device(disk_to_dev(dev->disk));
+	queue_delayed_work(sloop_ctl_wq, &dev->fence_work, SLOOP_FENCE_DELAY);
+}
+
+/**
+ * sloop_fence_wait - wait until nothing is left of the last binding
+ * @dev: the device
+ *
+ * Context: process context; no lock of the driver held.
+ * Return: 0, or -ERESTARTSYS if the task has been killed.
+ */
+int sloop_fence_wait(struct sloop_device *dev)
+{
+	/* If it has come down meanwhile, the work item finds nothing to do. */
+	if (smp_load_acquire(&dev->fence_up))
+		mod_delayed_work(sloop_ctl_wq, &dev->fence_work, 0);
+	return wait_event_killable(dev->fence_wq,
+				   !smp_load_acquire(&dev->fence_up));
 }
 
 /*
@@ -197,7 +217,7 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
 
 /**
  * sloop_fence_workfn - end what is left of a binding
- * @work: sloop_device::fence_work; the queuer gave it a reference on the disk
+ * @work: sloop_device::fence_work, which sloop_dev_remove() flushes
  *
  * A frozen queue has no request in it, not even one that is on its way to its
  * tag. Requests that are let in afterwards belong to whatever comes next. The
@@ -207,19 +227,24 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
  */
 void sloop_fence_workfn(struct work_struct *work)
 {
-	struct sloop_device *dev = container_of(work, struct sloop_device,
+	struct sloop_device *dev = container_of(to_delayed_work(work),
+						struct sloop_device,
 						fence_work);
 	struct request_queue *q = dev->disk->queue;
-	struct queue_limits lim = queue_limits_start_update(q);
-	unsigned int memflags = blk_mq_freeze_queue(q);
+	struct queue_limits lim;
+	unsigned int memflags;
 
+	if (!READ_ONCE(dev->fence_up))
+		return;
+
+	lim = queue_limits_start_update(q);
+	memflags = blk_mq_freeze_queue(q);
 	sloop_limits_of_unbound(&lim);
 	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
 	blk_mq_unfreeze_queue(q, memflags);
 
 	smp_store_release(&dev->fence_up, false);
 	wake_up_all(&dev->fence_wq);
-	put_device(disk_to_dev(dev->disk));
 }
 
 /**

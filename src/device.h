@@ -184,7 +184,7 @@ struct sloop_device {
 
 	struct work_struct	unbind_work;
 	struct work_struct	degrade_work;
-	struct work_struct	fence_work;
+	struct delayed_work	fence_work;
 	bool			fence_up;
 	wait_queue_head_t	fence_wq;
 	atomic64_t		late_io;
@@ -296,6 +296,7 @@ void sloop_last_close(struct sloop_device *dev);
 struct sloop_owner *sloop_owner_create(struct sloop_device *dev);
 void sloop_owner_dismiss(struct sloop_owner *owner);
 void sloop_unbind_workfn(struct work_struct *work);
+int sloop_fence_wait(struct sloop_device *dev);
 void sloop_fence_workfn(struct work_struct *work);
 
 /* backing.c */
