@@ -521,7 +521,7 @@ storm() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND
 	round=(mount "$slow" low ext4 ',' open "$dev" rw ',' configure low/image flags="$LO_AUTOCLEAR" ','
 		mount "$dev" m "$type" discard ',' close ',' open m/file rw ',' pwrite 0 "$M" @ ',' fsync ',' close ','
 		open m/other rw ',' truncate 0 ',' pwrite 0 "$M" @ ',' close ',' umount m ',' umount low)
-	is "$(lo -n 6 "${round[@]}")" "ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok" "6 rounds on a disk that takes 3 ms"
+	is "$(lo -n 4 "${round[@]}")" "ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok" "4 rounds on a disk that takes 3 ms"
 	ok "unbound" unbound "$dev"
 	must mount "$slow" low
 	# Buffered below: what the unmount writes is in the page cache there. Direct: it is on the disk.
