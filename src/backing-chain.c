@@ -21,12 +21,15 @@
 /*
  * Regular files only by their looks: what is read is made up at that moment, and
  * what is written is a command. One to /sys/power/resume opens block devices.
+ * Guards against mistakes: an overlay above such a filesystem hides it.
  */
 static bool sloop_is_pseudo(const struct inode *inode)
 {
 	switch (inode->i_sb->s_magic) {
 	case PROC_SUPER_MAGIC:
 	case SYSFS_MAGIC:
+	case CONFIGFS_MAGIC:
+	case RDTGROUP_SUPER_MAGIC:
 	case DEBUGFS_MAGIC:
 	case TRACEFS_MAGIC:
 	case SECURITYFS_MAGIC:

@@ -156,7 +156,7 @@ out_free:
 static void sloop_dev_remove(struct sloop_device *dev)
 {
 	/* It cannot be bound any more, so none of these is queued again. */
-	flush_delayed_work(&dev->fence_work);
+	sloop_fence_end(dev);
 	flush_work(&dev->degrade_work);
 	del_gendisk(dev->disk);
 	blk_mq_free_tag_set(&dev->tag_set);

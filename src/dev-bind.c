@@ -115,7 +115,8 @@ static int sloop_bind_lock(struct sloop_device *dev, struct file *file)
 		err = mutex_lock_killable(&dev->lock);
 		if (err)
 			break;
-		if (dev->state == SLOOP_UNBOUND && !dev->fence_up)
+		if (dev->state == SLOOP_UNBOUND &&
+		    !READ_ONCE(dev->fence_up))
 			return 0;
 		mutex_unlock(&dev->lock);
 		sloop_chain_unlock(file);

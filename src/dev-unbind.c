@@ -160,6 +160,13 @@ static void sloop_fence_raise(struct sloop_device *dev)
 	queue_delayed_work(sloop_ctl_wq, &dev->fence_work, SLOOP_FENCE_DELAY);
 }
 
+static void sloop_fence_kick(struct sloop_device *dev)
+{
+	/* If it has come down meanwhile, the work item finds nothing to do. */
+	if (smp_load_acquire(&dev->fence_up))
+		mod_delayed_work(sloop_ctl_wq, &dev->fence_work, 0);
+}
+
 /**
  * sloop_fence_wait - wait until nothing is left of the last binding
  * @dev: the device
@@ -169,11 +176,24 @@ static void sloop_fence_raise(struct sloop_device *dev)
  */
 int sloop_fence_wait(struct sloop_device *dev)
 {
-	/* If it has come down meanwhile, the work item finds nothing to do. */
-	if (smp_load_acquire(&dev->fence_up))
-		mod_delayed_work(sloop_ctl_wq, &dev->fence_work, 0);
+	sloop_fence_kick(dev);
 	return wait_event_killable(dev->fence_wq,
 				   !smp_load_acquire(&dev->fence_up));
+}
+
+/**
+ * sloop_fence_end - wait until no fence will come down any more
+ * @dev: the device, which cannot be bound again
+ *
+ * Context: process context, may sleep; no lock of the driver held. A bind that
+ * lost against the removal may yet queue the work item, which then finds nothing
+ * to do; sloop_free_disk() cancels it.
+ */
+void sloop_fence_end(struct sloop_device *dev)
+{
+	sloop_fence_kick(dev);
+	wait_event(dev->fence_wq, !smp_load_acquire(&dev->fence_up));
+	flush_delayed_work(&dev->fence_work);
 }
 
 /*

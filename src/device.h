@@ -11,7 +11,7 @@
  *   queue freeze	waits for I/O of the device
  *
  * Nothing that is ever held while waiting for I/O may be taken under open_mutex
- * (doc/design.md, "Detaching"); sloop_io_might_wait() makes lockdep see to it. dev->lock is held across a freeze by ioctls, so
+ * (doc/design.md, "Detaching"); lockdep sees to it: sloop_io_might_wait(). dev->lock is held across a freeze by ioctls, so
  * ->open() must not take it; ->release() takes it on the last close only, when no
  * ioctl can be running, because an ioctl needs an open device.
  * sloop_ctl_mutex (the index of devices) is a leaf.
@@ -297,6 +297,7 @@ struct sloop_owner *sloop_owner_create(struct sloop_device *dev);
 void sloop_owner_dismiss(struct sloop_owner *owner);
 void sloop_unbind_workfn(struct work_struct *work);
 int sloop_fence_wait(struct sloop_device *dev);
+void sloop_fence_end(struct sloop_device *dev);
 void sloop_fence_workfn(struct work_struct *work);
 
 /* backing.c */

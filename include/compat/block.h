@@ -13,6 +13,7 @@
 #include <linux/blk-cgroup.h>
 #include <linux/bvec.h>
 #include <linux/file.h>
+#include <linux/magic.h>
 #include <linux/sched/mm.h>
 
 #include "safeloop-config.h"
@@ -264,6 +265,11 @@ compat_alloc_disk(struct blk_mq_tag_set *set, const struct queue_limits *lim,
 #undef blk_mq_alloc_disk
 #define blk_mq_alloc_disk(set, lim, queuedata) \
 	compat_alloc_disk(set, lim, queuedata)
+#endif
+
+/* fs/configfs/mount.c had it to itself once. */
+#ifndef CONFIGFS_MAGIC
+#define CONFIGFS_MAGIC	0x62656570
 #endif
 
 #endif /* _SAFELOOP_COMPAT_BLOCK_H */
