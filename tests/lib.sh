@@ -424,7 +424,18 @@ STRAY_REQUESTS=0
 # Loads tests/kmod/strayio.c, whose first comment says what words it takes.
 stray_load() {
 	must insmod /payload/strayio.ko
-	at_end 'rmmod strayio'
+	at_end stray_unload
+}
+
+# What is left of the last run may be on its way out still.
+stray_unload() {
+	local i
+	for ((i = 0; i < 100; i++)); do
+		rmmod strayio 2>/dev/null && return
+		sleep 0.1
+	done
+	echo "strayio cannot be removed" >&2
+	return 1
 }
 
 stray_slow() { # SYMBOL USEC | off

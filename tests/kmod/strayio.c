@@ -51,6 +51,7 @@
 #include <linux/loop.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -191,6 +192,8 @@ static void stray_free_workfn(struct work_struct *work)
 	struct stray_run *run = container_of(work, struct stray_run, free_work);
 	unsigned int i;
 
+	synchronize_rcu();	/* stray_entered_handler() may be at a sender */
+
 	for (i = 0; run->rqs && i < run->nr_rqs; i++)
 		kfree(run->rqs[i].buf);
 	kvfree(run->rqs);
@@ -253,7 +256,7 @@ static void stray_submit(struct stray_run *run, unsigned int i)
 	struct bio *bio;
 
 	if (run->op == DO_READ) {
-		rq->buf = kzalloc(run->bs, GFP_KERNEL);
+		rq->buf = kzalloc(run->bs, GFP_KERNEL | __GFP_NOFAIL);
 		buf = rq->buf;
 	}
 	bio = bio_alloc(run->bdev, 1, stray_opfs[run->op], GFP_KERNEL);
@@ -270,11 +273,11 @@ static void stray_submit(struct stray_run *run, unsigned int i)
 	rq->submitted = true;
 	rq->phase = state == STRAY_CLOSED ? STRAY_AFTER : STRAY_DURING;
 	kref_get(&run->refs);
+	atomic_inc(&run->submitted);
 	submit_bio(bio);
 	/* The bio may be gone, the request is not. */
 	if (READ_ONCE(run->close_state) == STRAY_OPEN)
 		rq->phase = STRAY_BEFORE;
-	atomic_inc(&run->submitted);
 }
 
 /*
@@ -712,7 +715,7 @@ static ssize_t stray_write(struct file *file, const char __user *from,
 		goto out;
 	}
 	err = -EBUSY;
-	if (run->started)
+	if (run->started || run->rqs)
 		goto out;
 	err = stray_parse(run, line);
 	if (err)
