@@ -5,7 +5,7 @@
 KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
 
-.PHONY: modules install clean demo check help
+.PHONY: modules install clean demo check check-debug check-intree help
 
 modules:
 	$(MAKE) -C "$(KDIR)" M="$(CURDIR)" modules
@@ -22,6 +22,12 @@ demo:
 check:
 	@KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/run-tests
 
+check-debug:
+	@VARIANT="$(VARIANT)" TEST="$(TEST)" scripts/check-debug
+
+check-intree:
+	@KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/check-intree
+
 help:
 	@echo "make                 build safeloop.ko for the running kernel (or KDIR=its headers)"
 	@echo "make install         install it for that kernel"
@@ -30,3 +36,6 @@ help:
 	@echo "make check           build and test it on all supported kernels"
 	@echo "make check KERNEL=7.3 TEST=life/010"
 	@echo "                     one kernel, one test (or group)"
+	@echo "make check-debug TEST=life"
+	@echo "                     test it on a kernel built for that, with KASAN, lockdep and others"
+	@echo "make check-intree    the tests of group detach against the kernel's own driver, which has to fail"

@@ -91,11 +91,13 @@ tmpdir() {
 	mkdir "$TMP"
 }
 
-# The kernels of tests/kernels.
+# The kernels of tests/kernels, and those of tests/kernels-debug, which take part only if named.
 kernels() { awk '!/^#/ && NF { print $1 }' "$TOP/tests/kernels"; }
+debug_kernels() { awk '!/^#/ && NF { print $1 }' "$TOP/tests/kernels-debug"; }
+is_debug_kernel() { [[ " $(debug_kernels | tr '\n' ' ')" == *" $1 "* ]]; }
 kernel_field() {
 	local v
-	v=$(awk -v k="$1" -v f="$2" '!/^#/ && $1 == k { print $f }' "$TOP/tests/kernels")
+	v=$(awk -v k="$1" -v f="$2" '!/^#/ && $1 == k { print $f }' "$TOP"/tests/kernels{,-debug})
 	[[ -n $v ]] || die "unknown kernel '$1'; tests/kernels has: $(kernels | tr '\n' ' ')"
 	printf '%s\n' "$v"
 }
