@@ -155,7 +155,7 @@ out_free:
 /* The structure goes with the last reference to the disk: sloop_free_disk(). */
 static void sloop_dev_remove(struct sloop_device *dev)
 {
-	/* It cannot be bound any more, so none of these is queued again. */
+	/* It cannot be bound any more, so neither has anything to do again. */
 	sloop_fence_end(dev);
 	flush_work(&dev->degrade_work);
 	del_gendisk(dev->disk);

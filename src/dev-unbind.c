@@ -237,7 +237,9 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
 
 /**
  * sloop_fence_workfn - end what is left of a binding
- * @work: sloop_device::fence_work, which sloop_dev_remove() flushes
+ * @work: sloop_device::fence_work; sloop_dev_remove() waits for the fence, so the
+ *	queue is there while it is up, and sloop_free_disk() cancels what a bind
+ *	may have queued after that
  *
  * A frozen queue has no request in it, not even one that is on its way to its
  * tag. Requests that are let in afterwards belong to whatever comes next. The

@@ -11,9 +11,10 @@
  *   queue freeze	waits for I/O of the device
  *
  * Nothing that is ever held while waiting for I/O may be taken under open_mutex
- * (doc/design.md, "Detaching"); lockdep sees to it: sloop_io_might_wait(). dev->lock is held across a freeze by ioctls, so
- * ->open() must not take it; ->release() takes it on the last close only, when no
- * ioctl can be running, because an ioctl needs an open device.
+ * (doc/design.md, "Detaching"); sloop_io_might_wait() has lockdep see to it.
+ * dev->lock is held across a freeze by ioctls, so ->open() must not take it;
+ * ->release() takes it on the last close only, when no ioctl can be running,
+ * because an ioctl needs an open device.
  * sloop_ctl_mutex (the index of devices) is a leaf.
  */
 #ifndef _SAFELOOP_DEVICE_H
