@@ -10,83 +10,59 @@
 
 #include <linux/list.h>
 #include <linux/pagemap.h>
-#include <linux/slab.h>
 #include <linux/spinlock.h>
 
 #include "device.h"
 
-/**
- * struct sloop_gfp_mask - allocation mask of one mapping
- * @node: in sloop_gfp_masks
- * @mapping: held by the file of every handle that uses this
- * @saved: what it was, in the bits that are changed
- * @users: number of handles
- *
- * All under sloop_gfp_lock.
- */
-struct sloop_gfp_mask {
-	struct list_head	node;
-	struct address_space	*mapping;
-	gfp_t			saved;
-	unsigned int		users;
-};
-
 #define SLOOP_GFP_BITS	(__GFP_IO | __GFP_FS)
 
-static LIST_HEAD(sloop_gfp_masks);
+/* The handles whose mapping is restricted: gfp_node and gfp_saved. */
+static LIST_HEAD(sloop_gfp_backings);
 static DEFINE_SPINLOCK(sloop_gfp_lock);
 
-/**
- * sloop_gfp_mask_get - restrict the allocations of a mapping
- * @mapping: of a file that the caller holds until sloop_gfp_mask_put()
- *
- * Context: may sleep.
- * Return: what to give to sloop_gfp_mask_put(); NULL if there is no memory.
- */
-struct sloop_gfp_mask *sloop_gfp_mask_get(struct address_space *mapping)
+static struct sloop_backing *sloop_gfp_find(struct address_space *mapping)
 {
-	struct sloop_gfp_mask *spare, *mask;
+	struct sloop_backing *backing;
 
-	spare = kzalloc(sizeof(*spare), GFP_KERNEL);
-	if (!spare)
-		return NULL;
+	lockdep_assert_held(&sloop_gfp_lock);
 
-	spin_lock(&sloop_gfp_lock);
-	list_for_each_entry(mask, &sloop_gfp_masks, node)
-		if (mask->mapping == mapping)
-			goto found;
-
-	mask = spare;
-	spare = NULL;
-	mask->mapping = mapping;
-	mask->saved = mapping_gfp_mask(mapping) & SLOOP_GFP_BITS;
-	list_add(&mask->node, &sloop_gfp_masks);
-	mapping_set_gfp_mask(mapping,
-			     mapping_gfp_mask(mapping) & ~SLOOP_GFP_BITS);
-found:
-	mask->users++;
-	spin_unlock(&sloop_gfp_lock);
-	kfree(spare);
-	return mask;
+	list_for_each_entry(backing, &sloop_gfp_backings, gfp_node)
+		if (backing->file->f_mapping == mapping)
+			return backing;
+	return NULL;
 }
 
 /**
- * sloop_gfp_mask_put - undo sloop_gfp_mask_get()
- * @mask: from sloop_gfp_mask_get()
+ * sloop_gfp_restrict - restrict the allocations of a handle's mapping
+ * @backing: the handle, with its file; sloop_gfp_restore() has to follow
  */
-void sloop_gfp_mask_put(struct sloop_gfp_mask *mask)
+void sloop_gfp_restrict(struct sloop_backing *backing)
 {
-	bool last;
+	struct address_space *mapping = backing->file->f_mapping;
+	struct sloop_backing *other;
+	gfp_t mask;
 
 	spin_lock(&sloop_gfp_lock);
-	last = --mask->users == 0;
-	if (last) {
-		list_del(&mask->node);
-		mapping_set_gfp_mask(mask->mapping,
-				     mapping_gfp_mask(mask->mapping) |
-				     mask->saved);
-	}
+	mask = mapping_gfp_mask(mapping);
+	other = sloop_gfp_find(mapping);
+	backing->gfp_saved = other ? other->gfp_saved : mask & SLOOP_GFP_BITS;
+	list_add(&backing->gfp_node, &sloop_gfp_backings);
+	mapping_set_gfp_mask(mapping, mask & ~SLOOP_GFP_BITS);
 	spin_unlock(&sloop_gfp_lock);
-	if (last)
-		kfree(mask);
+}
+
+/**
+ * sloop_gfp_restore - lift the restriction, if no other handle needs it
+ * @backing: the handle, still with its file
+ */
+void sloop_gfp_restore(struct sloop_backing *backing)
+{
+	struct address_space *mapping = backing->file->f_mapping;
+
+	spin_lock(&sloop_gfp_lock);
+	list_del(&backing->gfp_node);
+	if (!sloop_gfp_find(mapping))
+		mapping_set_gfp_mask(mapping, mapping_gfp_mask(mapping) |
+					      backing->gfp_saved);
+	spin_unlock(&sloop_gfp_lock);
 }

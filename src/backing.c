@@ -56,14 +56,10 @@ static struct sloop_backing *sloop_backing_alloc(struct sloop_device *dev,
 	if (!backing)
 		return NULL;
 
-	backing->gfp_mask = sloop_gfp_mask_get(file->f_mapping);
-	if (!backing->gfp_mask) {
-		kvfree(backing);
-		return NULL;
-	}
 	backing->nr_pins = nr_pins;
 	refcount_set(&backing->refs, 1);
 	backing->file = get_file(file);
+	sloop_gfp_restrict(backing);
 	return backing;
 }
 
@@ -108,7 +104,6 @@ struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
 	 * paths. Network and FUSE filesystems do not in all of them.
 	 */
 	backing->fsync_fua = !S_ISBLK(inode->i_mode) && !inode->i_sb->s_bdev;
-	sloop_backing_probe_dio(backing);
 
 	sloop_backing_created(dev, backing);
 	return backing;
@@ -157,7 +152,7 @@ void sloop_backing_put(struct sloop_backing *backing)
 		return;
 
 	trace_sloop_backing_destroy(NULL, backing);
-	sloop_gfp_mask_put(backing->gfp_mask);
+	sloop_gfp_restore(backing);
 	fput(backing->file);
 	/* A late ->queue_rq() may be counting itself in and out right now. */
 	kvfree_rcu(backing, rcu);
@@ -280,19 +275,38 @@ bool sloop_backing_pinned(const struct sloop_backing *backing)
 }
 
 /**
+ * sloop_backing_min_dio - smallest direct I/O that the file takes
+ * @backing: the handle
+ *
+ * Context: as sloop_backing_current(), or the handle is not published yet. May
+ * sleep: the filesystem is asked the first time.
+ * Return: bytes, at least a sector; not always a power of two.
+ */
+unsigned int sloop_backing_min_dio(struct sloop_backing *backing)
+{
+	if (!backing->min_dio)
+		sloop_backing_probe_dio(backing);
+	return backing->min_dio;
+}
+
+/**
  * sloop_backing_can_dio - is direct I/O possible?
  * @backing: the handle
  * @bsize: logical block size of the device in bytes
  *
  * Requests are passed on as they come, so each has to suit the file as it is.
+ *
+ * Context: as sloop_backing_min_dio().
  */
-bool sloop_backing_can_dio(const struct sloop_backing *backing,
-			   unsigned int bsize)
+bool sloop_backing_can_dio(struct sloop_backing *backing, unsigned int bsize)
 {
-	return (backing->file->f_mode & FMODE_CAN_ODIRECT) &&
-		is_power_of_2(backing->min_dio) &&
-		bsize >= backing->min_dio &&
-		!(backing->offset & (backing->min_dio - 1));
+	unsigned int min_dio;
+
+	if (!(backing->file->f_mode & FMODE_CAN_ODIRECT))
+		return false;
+	min_dio = sloop_backing_min_dio(backing);
+	return is_power_of_2(min_dio) && bsize >= min_dio &&
+		!(backing->offset & (min_dio - 1));
 }
 
 /**

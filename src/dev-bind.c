@@ -146,7 +146,7 @@ static int sloop_bind_limits(struct sloop_device *dev,
 	 * buffered I/O if the one asked for does not.
 	 */
 	if (!bsize)
-		bsize = dio && is_power_of_2(backing->min_dio) ?
+		bsize = dio && is_power_of_2(sloop_backing_min_dio(backing)) ?
 			backing->min_dio : SECTOR_SIZE;
 	backing->dio = dio && sloop_backing_can_dio(backing, bsize);
 

@@ -66,8 +66,9 @@ struct sloop_pins {
  * @file: the backing file, a reference of the handle's own
  * @offset: first byte of the device within @file
  * @sizelimit: greatest size of the device in bytes, 0 for none
- * @min_dio: smallest direct I/O in bytes, and its alignment within @file
- * @dio_mem_mask: alignment mask of memory for direct I/O, in bytes
+ * @min_dio: smallest direct I/O in bytes, and its alignment within @file; 0
+ *	until sloop_backing_min_dio() has asked
+ * @dio_mem_mask: alignment mask of memory for direct I/O, in bytes; likewise
  * @read_only: writes are refused
  * @dio: requests are sent with IOCB_DIRECT
  * @nowait: @file may be tried with IOCB_NOWAIT
@@ -77,12 +78,14 @@ struct sloop_pins {
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
- * @gfp_mask: keeps reclaim for the file's page cache out of filesystems
+ * @gfp_node: in the list of backing-gfp.c, under its lock
+ * @gfp_saved: bits of the allocation mask that the mapping had before
  * @nr_pins: number of elements of @pins
  * @pins: requests that use the handle, by hardware queue
  *
- * Immutable once published in sloop_device::backing, except for @no_discard,
- * @retired, @refs, @rcu and @pins.
+ * Immutable once published in sloop_device::backing, except for @min_dio
+ * and @dio_mem_mask, which are the control path's own, and for @no_discard,
+ * @retired, @refs, @rcu, @gfp_node and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
  */
@@ -102,7 +105,8 @@ struct sloop_backing {
 	bool		retired;
 	refcount_t	refs;
 	struct rcu_head	rcu;
-	struct sloop_gfp_mask *gfp_mask;
+	struct list_head gfp_node;
+	gfp_t		gfp_saved;
 	unsigned int	nr_pins;
 	struct sloop_pins pins[];
 };
@@ -316,14 +320,13 @@ bool sloop_backing_pin(struct sloop_backing *backing, unsigned int lane);
 void sloop_backing_unpin(struct sloop_backing *backing, unsigned int lane);
 void sloop_backing_retire(struct sloop_backing *backing);
 bool sloop_backing_pinned(const struct sloop_backing *backing);
-bool sloop_backing_can_dio(const struct sloop_backing *backing,
-			   unsigned int bsize);
+unsigned int sloop_backing_min_dio(struct sloop_backing *backing);
+bool sloop_backing_can_dio(struct sloop_backing *backing, unsigned int bsize);
 sector_t sloop_backing_sectors(const struct sloop_backing *backing);
 
 /* backing-gfp.c */
-struct sloop_gfp_mask;
-struct sloop_gfp_mask *sloop_gfp_mask_get(struct address_space *mapping);
-void sloop_gfp_mask_put(struct sloop_gfp_mask *mask);
+void sloop_gfp_restrict(struct sloop_backing *backing);
+void sloop_gfp_restore(struct sloop_backing *backing);
 
 /* backing-chain.c */
 int sloop_check_file(struct file *file);
