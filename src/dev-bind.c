@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/module.h>
 
 #include "device.h"
 #include "trace.h"
@@ -166,10 +167,12 @@ static void sloop_unbind_limits(struct sloop_device *dev)
 /* From here on nothing can fail. */
 static void sloop_bind_commit(struct sloop_device *dev,
 			      struct sloop_backing *backing,
-			      struct sloop_owner *owner,
 			      const struct loop_config *config)
 {
 	struct device *ddev = disk_to_dev(dev->disk);
+
+	/* Of the binding; the caller has the device open, and so one of its own. */
+	__module_get(THIS_MODULE);
 
 	/* One event, when all is in place. */
 	dev_set_uevent_suppress(ddev, 1);
@@ -182,7 +185,6 @@ static void sloop_bind_commit(struct sloop_device *dev,
 		dev->flags |= LO_FLAGS_PARTSCAN;
 	memcpy(dev->file_name, config->info.lo_file_name, LO_NAME_SIZE);
 	dev->file_name[LO_NAME_SIZE - 1] = '\0';
-	dev->owner = owner;
 
 	sloop_backing_publish(dev, backing);
 	sloop_state_set(dev, SLOOP_BOUND);
@@ -200,7 +202,6 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 {
 	const struct loop_info64 *info = &config->info;
 	struct sloop_backing *backing;
-	struct sloop_owner *owner;
 	bool read_only, dio;
 	int err;
 
@@ -222,15 +223,14 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 	dio = (info->lo_flags & LO_FLAGS_DIRECT_IO) ||
 	      (file->f_flags & O_DIRECT);
 
-	owner = sloop_owner_create(dev);
-	if (IS_ERR(owner))
-		return PTR_ERR(owner);
+	err = sloop_owner_create(dev);
+	if (err)
+		return err;
 
-	err = -ENOMEM;
 	backing = sloop_backing_create(dev, file, info->lo_offset,
 				       info->lo_sizelimit, read_only);
 	if (!backing)
-		goto out_owner;
+		return -ENOMEM;
 
 	err = sloop_bind_limits(dev, backing, dio, config->block_size);
 	if (err)
@@ -244,15 +244,13 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 	if (backing->dio)
 		vfs_fsync(file, 0);
 
-	sloop_bind_commit(dev, backing, owner, config);
+	sloop_bind_commit(dev, backing, config);
 	return 0;
 
 out_limits:
 	sloop_unbind_limits(dev);
 out_backing:
 	sloop_backing_put(backing);
-out_owner:
-	sloop_owner_dismiss(owner);
 	return err;
 }
 

@@ -66,6 +66,7 @@ static void sloop_free_disk(struct gendisk *disk)
 
 	/* A bind that lost against the removal may have asked for the fence. */
 	cancel_delayed_work_sync(&dev->fence_work);
+	sloop_owner_destroy(dev);
 	sloop_lanes_free(dev);
 	mutex_destroy(&dev->lock);
 	kfree(dev);

@@ -12,16 +12,22 @@
  * backing file. It does not wait if it is a kernel thread, and not for long if it
  * is exiting or has been killed: then the work item closes the file.
  *
+ * An owner that was not needed is kept for the next binding. Its file has the
+ * methods of this module only from the moment when it is handed over; the module
+ * reference of the binding is its own from then on.
+ *
  * Between two bindings there is a fence: every request that entered the queue
  * under the first has ended before the second begins. It is worked on in the
  * background from the moment the device is unbound.
  */
 
 #include <linux/anon_inodes.h>
+#include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "device.h"
@@ -98,8 +104,7 @@ static int sloop_owner_release(struct inode *inode, struct file *file)
 {
 	struct sloop_owner *owner = file->private_data;
 
-	if (owner->handed_over)
-		sloop_owner_finish(owner);
+	sloop_owner_finish(owner);
 	sloop_owner_put(owner);
 	return 0;
 }
@@ -110,44 +115,84 @@ static const struct file_operations sloop_owner_fops = {
 	.llseek		= noop_llseek,
 };
 
-/**
- * sloop_owner_create - make the owner file of a binding
- * @dev: the device
- *
- * Return: the owner, or an error pointer: -ENOMEM, -ENFILE, or -ENOENT while the
- * module is being unloaded.
- */
-struct sloop_owner *sloop_owner_create(struct sloop_device *dev)
+/* With the kernel's credentials: the device may outlive a container. */
+static struct file *sloop_owner_open(void)
 {
-	struct sloop_owner *owner;
+	struct cred *cred = prepare_kernel_cred(&init_task);
+	const struct cred *saved;
 	struct file *file;
 
-	owner = kzalloc(sizeof(*owner), GFP_KERNEL);
-	if (!owner)
+	if (!cred)
 		return ERR_PTR(-ENOMEM);
 
-	file = anon_inode_getfile("[safeloop]", &sloop_owner_fops, owner,
+	saved = override_creds(cred);
+	/* Nothing of this module: the file may be freed when that has gone. */
+	file = anon_inode_getfile("[safeloop]", &generic_ro_fops, NULL,
 				  O_RDONLY);
-	if (IS_ERR(file)) {
-		kfree(owner);
-		return ERR_CAST(file);
-	}
-
-	get_device(disk_to_dev(dev->disk));
-	owner->dev = dev;
-	owner->file = file;
-	refcount_set(&owner->refs, 1);
-	init_completion(&owner->done);
-	return owner;
+	revert_creds(saved);
+	put_cred(cred);
+	return file;
 }
 
 /**
- * sloop_owner_dismiss - the owner has nothing to do
- * @owner: the owner; gone when the function returns
+ * sloop_owner_create - see to it that a device has an owner
+ * @dev: the device, unbound
+ *
+ * Context: under dev->lock, may sleep.
+ * Return: 0, -ENOMEM, or -ENFILE.
  */
-void sloop_owner_dismiss(struct sloop_owner *owner)
+int sloop_owner_create(struct sloop_device *dev)
 {
+	struct sloop_owner *owner;
+
+	if (dev->owner)
+		return 0;
+
+	owner = kzalloc(sizeof(*owner), GFP_KERNEL);
+	if (!owner)
+		return -ENOMEM;
+
+	owner->file = sloop_owner_open();
+	if (IS_ERR(owner->file)) {
+		int err = PTR_ERR(owner->file);
+
+		kfree(owner);
+		return err;
+	}
+
+	owner->dev = dev;
+	refcount_set(&owner->refs, 1);
+	init_completion(&owner->done);
+	dev->owner = owner;
+	return 0;
+}
+
+/**
+ * sloop_owner_destroy - free the owner of a device that is going away
+ * @dev: the device, unbound
+ */
+void sloop_owner_destroy(struct sloop_device *dev)
+{
+	struct sloop_owner *owner = dev->owner;
+
+	if (!owner)
+		return;
 	fput(owner->file);
+	kfree(owner);
+}
+
+/*
+ * The file gets the methods of the module, the module reference of the binding,
+ * which __fput() drops when ->release() has returned, and a reference on the disk.
+ */
+static void sloop_owner_hand_over(struct sloop_owner *owner)
+{
+	struct file *file = owner->file;
+
+	get_device(disk_to_dev(owner->dev->disk));
+	file->private_data = owner;
+	file->f_op = &sloop_owner_fops;
+	fput(file);
 }
 
 /*
@@ -226,7 +271,6 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
 		set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
 
 	mutex_lock(&dev->lock);
-	dev->owner = NULL;
 	dev->flags = 0;
 	memset(dev->file_name, 0, LO_NAME_SIZE);
 	sloop_state_set(dev, SLOOP_UNBOUND);
@@ -297,6 +341,7 @@ void sloop_unbind_workfn(struct work_struct *work)
 
 	mutex_lock(&dev->disk->open_mutex);
 	owner->backing_file = get_file(backing->file);
+	dev->owner = NULL;
 	backing = sloop_unbind_finish(dev);
 	mutex_unlock(&dev->disk->open_mutex);
 	sloop_backing_put(backing);
@@ -331,14 +376,12 @@ static bool sloop_try_retire(struct sloop_device *dev)
  */
 void sloop_last_close(struct sloop_device *dev)
 {
-	struct sloop_owner *owner;
 	bool detach;
 
 	mutex_lock(&dev->lock);
 	if (dev->state == SLOOP_BOUND && (dev->flags & LO_FLAGS_AUTOCLEAR))
 		sloop_state_set(dev, SLOOP_DRAINING);
 	detach = dev->state == SLOOP_DRAINING;
-	owner = dev->owner;
 	mutex_unlock(&dev->lock);
 
 	if (!detach)
@@ -351,12 +394,13 @@ void sloop_last_close(struct sloop_device *dev)
 		trace_sloop_detach(dev, false);
 		backing = sloop_unbind_finish(dev);
 		sloop_backing_put(backing);
+		/* The caller has a module reference until ->release() returns. */
+		module_put(THIS_MODULE);
 	} else {
 		sloop_stat_inc(SLOOP_STAT_DETACH_STRAY);
 		trace_sloop_detach(dev, true);
-		owner->handed_over = true;
+		sloop_owner_hand_over(dev->owner);
 	}
-	fput(owner->file);
 }
 
 /**

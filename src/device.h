@@ -112,13 +112,11 @@ struct sloop_backing {
 };
 
 /**
- * struct sloop_owner - what the owner file of one binding carries
- * @dev: the device; a reference on its disk is held
- * @file: the anonymous inode file whose ->release() finishes a stray detach;
- *	it pins the module for as long as the device is bound
+ * struct sloop_owner - what finishes a stray detach
+ * @dev: the device; when handed over, a reference on its disk is held
+ * @file: the anonymous inode file; when handed over, its last reference is
+ *	dropped, and its ->release() does the rest
  * @refs: the file's reference, and one of the work item
- * @handed_over: the block device's ->release() found I/O in flight; written
- *	before the last fput() of @file
  * @backing_file: a reference on the file that the device was on, left for
  *	whoever closes it: the closer that has waited, or the last user of this
  * @done: the device is unbound, and @backing_file is set
@@ -127,7 +125,6 @@ struct sloop_owner {
 	struct sloop_device	*dev;
 	struct file		*file;
 	refcount_t		refs;
-	bool			handed_over;
 	struct file		*backing_file;
 	struct completion	done;
 };
@@ -154,7 +151,8 @@ struct sloop_lane {
  *	control path (@lock in %SLOOP_BOUND, the unbinder in %SLOOP_DRAINING)
  * @lock: serializes the control path: everything below
  * @state: read without @lock where a stale answer does no harm
- * @owner: owner of the present binding, NULL while unbound
+ * @owner: there when the device is bound, made by the first bind, handed over by
+ *	a stray detach
  * @flags: LO_FLAGS_AUTOCLEAR and LO_FLAGS_PARTSCAN of the present binding; the
  *	other flags are properties of the handle
  * @file_name: lo_file_name as given by userspace
@@ -298,8 +296,8 @@ void sloop_degrade_workfn(struct work_struct *work);
 /* dev-unbind.c */
 int sloop_clr_fd(struct sloop_device *dev);
 void sloop_last_close(struct sloop_device *dev);
-struct sloop_owner *sloop_owner_create(struct sloop_device *dev);
-void sloop_owner_dismiss(struct sloop_owner *owner);
+int sloop_owner_create(struct sloop_device *dev);
+void sloop_owner_destroy(struct sloop_device *dev);
 void sloop_unbind_workfn(struct work_struct *work);
 int sloop_fence_wait(struct sloop_device *dev);
 void sloop_fence_end(struct sloop_device *dev);

@@ -110,8 +110,7 @@ bool fput_delayed[NR];		/* the last fput() was a kernel thread's */
 
 /* struct sloop_owner */
 byte owner_refs[NR];
-bool handed_over[NR];
-bool has_backing_file[NR];
+byte backing_file[NR];
 bool done[NR];
 bool owner_fput_delayed[NR];
 
@@ -127,10 +126,10 @@ bool closing[NR];		/* its last close has begun */
  * P7: code of the module runs. P1: it looks at the device.
  */
 #ifdef REMOVE
-byte mod_refs = 2;		/* the user's, the owner file's */
+byte mod_refs = 2;		/* the user's, the binding's */
 bool going;			/* past the point where try_module_get() works */
 bool unloaded;
-byte disk_refs = 3;		/* the driver's, the user's, the owner's */
+byte disk_refs = 2;		/* the driver's, the user's */
 bool dev_freed;
 bool visible = true;
 byte workers;			/* work items of dev->wq */
@@ -404,9 +403,9 @@ out:	skip
 inline sloop_owner_fput(n, kthread)
 {
 	if
-	:: has_backing_file[n] ->
-		has_backing_file[n] = false;
-		fput(n, kthread)
+	:: backing_file[n] ->
+		fput(backing_file[n], kthread);
+		backing_file[n] = 0
 	:: else
 	fi
 }
@@ -458,13 +457,10 @@ inline sloop_owner_finish(n, kind, waited)
 	}
 }
 
-/* The VFS holds the module until the function has returned. */
+/* The VFS drops the binding's module reference when the function has returned. */
 inline sloop_owner_release(n, kind, waited)
 {
-	if
-	:: handed_over[n] -> sloop_owner_finish(n, kind, waited)
-	:: else
-	fi;
+	sloop_owner_finish(n, kind, waited);
 	sloop_owner_put(n, kind == KTHREAD);
 #ifdef REMOVE
 	atomic {
@@ -476,9 +472,21 @@ inline sloop_owner_release(n, kind, waited)
 
 inline sloop_owner_create(n)
 {
-	module_get();
-	get_device();
-	owner_refs[n] = 1
+	if
+	:: !dev_owner ->
+		owner_refs[n] = 1;
+		dev_owner = n
+	:: else
+	fi
+}
+
+/* The last fput() of the owner file is left to bdev_release(). */
+inline sloop_owner_hand_over()
+{
+	atomic {
+		device_code();
+		get_device()
+	}
 }
 
 inline sloop_fence_raise()
@@ -504,7 +512,6 @@ inline sloop_unbind_finish()
 	atomic {
 		dev_lock == 0 ->
 		device_code();
-		dev_owner = 0;
 		autoclear = false;
 		sloop_state_set(UNBOUND)
 	}
@@ -600,8 +607,9 @@ end:
 		device_code();
 #ifndef NO_CLOSER_FPUT
 		file_refs[n]++;
-		has_backing_file[owner] = true
+		backing_file[owner] = n;
 #endif
+		dev_owner = 0
 	   }
 	   sloop_unbind_finish();
 	   atomic {
@@ -660,7 +668,7 @@ inline sloop_try_retire(n, fast)
 #endif
 }
 
-/* Under dev->lock. Finds the owner in "own" if this is to be a detach. */
+/* Under dev->lock. If this is to be a detach, "own" is the owner and "n" the handle. */
 inline sloop_last_close_begin(own, n)
 {
 	dev_lock == 0 ->
@@ -678,7 +686,6 @@ inline sloop_last_close_begin(own, n)
 	fi
 }
 
-/* The owner file is left to bdev_release() for its fput(). */
 inline sloop_last_close(own, n, fast, kind)
 {
 	if
@@ -703,10 +710,13 @@ inline sloop_last_close(own, n, fast, kind)
 			sloop_unbind_finish();
 			atomic {
 				sloop_backing_put(n, kind == KTHREAD);
-				fast = false
+				fast = false;
+				own = 0;
+				module_code();
+				module_put()
 			}
 		:: else ->
-			handed_over[own] = true
+			sloop_owner_hand_over()
 		fi
 	:: else
 	fi
@@ -761,12 +771,12 @@ inline bdev_release(own, n, fast, kind, waited)
 	:: own && kind == KTHREAD ->
 		owner_fput_delayed[own] = true
 	:: own && kind != KTHREAD ->
-		sloop_owner_release(own, kind, waited);
-		/* P6: back to user space */
-		assert(no_P6 || kind != TASK ||
-		       (file_refs[n] == 0 && !fput_delayed[n]))
+		sloop_owner_release(own, kind, waited)
 	:: else
 	fi;
+	/* P6: back to user space */
+	assert(no_P6 || kind != TASK || n == 0 ||
+	       (file_refs[n] == 0 && !fput_delayed[n]));
 	atomic {
 		own = 0;
 		n = 0;
@@ -853,7 +863,7 @@ inline sloop_bind_lock(locked)
 
 inline sloop_bind_commit(n)
 {
-	dev_owner = n;
+	module_get();
 #ifdef CLR_FD
 	if
 	:: autoclear = true
