@@ -16,7 +16,7 @@
 
 #define SLOOP_GFP_BITS	(__GFP_IO | __GFP_FS)
 
-/* The handles whose mapping is restricted: gfp_node and gfp_saved. */
+/* The handles whose mapping is restricted: their gfp_node. */
 static LIST_HEAD(sloop_gfp_backings);
 static DEFINE_SPINLOCK(sloop_gfp_lock);
 
@@ -27,7 +27,7 @@ static struct sloop_backing *sloop_gfp_find(struct address_space *mapping)
 	lockdep_assert_held(&sloop_gfp_lock);
 
 	list_for_each_entry(backing, &sloop_gfp_backings, gfp_node)
-		if (backing->file->f_mapping == mapping)
+		if (backing->gfp_mapping == mapping)
 			return backing;
 	return NULL;
 }
@@ -41,6 +41,9 @@ void sloop_gfp_restrict(struct sloop_backing *backing)
 	struct address_space *mapping = backing->file->f_mapping;
 	struct sloop_backing *other;
 	gfp_t mask;
+
+	/* A file may get another one: Coda does that to one that is mapped. */
+	backing->gfp_mapping = mapping;
 
 	spin_lock(&sloop_gfp_lock);
 	mask = mapping_gfp_mask(mapping);
@@ -57,7 +60,7 @@ void sloop_gfp_restrict(struct sloop_backing *backing)
  */
 void sloop_gfp_restore(struct sloop_backing *backing)
 {
-	struct address_space *mapping = backing->file->f_mapping;
+	struct address_space *mapping = backing->gfp_mapping;
 
 	spin_lock(&sloop_gfp_lock);
 	list_del(&backing->gfp_node);

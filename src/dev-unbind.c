@@ -5,7 +5,7 @@
  * ->release() runs under open_mutex and must not wait for I/O there. Usually
  * there is none: the handle is retired, a second look finds no pin, and the
  * device is unbound on the spot. Otherwise the handle stays in service, and the
- * owner file takes over: an anonymous file, made when the device was bound, whose
+ * owner file takes over: an anonymous file, there since the device was bound, whose
  * last reference is dropped here. The VFS runs its ->release() as task work of
  * the closer, when open_mutex has been dropped and before the closer returns to
  * user space. That one has a work item do the rest, waits for it, and closes the
@@ -139,11 +139,14 @@ static struct file *sloop_owner_open(void)
  * @dev: the device, unbound
  *
  * Context: under dev->lock, may sleep.
- * Return: 0, -ENOMEM, or -ENFILE.
+ * Return: 0; -ENOMEM; an errno of a security module. The limit on open files does
+ * not apply to the kernel.
  */
 int sloop_owner_create(struct sloop_device *dev)
 {
 	struct sloop_owner *owner;
+
+	lockdep_assert_held(&dev->lock);
 
 	if (dev->owner)
 		return 0;

@@ -79,7 +79,8 @@ struct sloop_pins {
  * @refs: references of the device and of short users that may sleep
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
  * @gfp_node: in the list of backing-gfp.c, under its lock
- * @gfp_saved: bits of the allocation mask that the mapping had before
+ * @gfp_mapping: the mapping whose allocations are restricted
+ * @gfp_saved: bits of the allocation mask that it had before
  * @nr_pins: number of elements of @pins
  * @pins: requests that use the handle, by hardware queue
  *
@@ -106,6 +107,7 @@ struct sloop_backing {
 	refcount_t	refs;
 	struct rcu_head	rcu;
 	struct list_head gfp_node;
+	struct address_space *gfp_mapping;
 	gfp_t		gfp_saved;
 	unsigned int	nr_pins;
 	struct sloop_pins pins[];
@@ -151,8 +153,9 @@ struct sloop_lane {
  *	control path (@lock in %SLOOP_BOUND, the unbinder in %SLOOP_DRAINING)
  * @lock: serializes the control path: everything below
  * @state: read without @lock where a stale answer does no harm
- * @owner: there when the device is bound, made by the first bind, handed over by
- *	a stray detach
+ * @owner: there when the device is bound; made by a bind that finds none, kept
+ *	until a stray detach hands it over, which takes it away in
+ *	%SLOOP_DRAINING, without @lock
  * @flags: LO_FLAGS_AUTOCLEAR and LO_FLAGS_PARTSCAN of the present binding; the
  *	other flags are properties of the handle
  * @file_name: lo_file_name as given by userspace
