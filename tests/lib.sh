@@ -7,9 +7,11 @@
 # SL_CTL, SL_HELPERS, T (an empty tmpfs, also the current directory), SCRATCH and
 # SCRATCH2 (empty disks) and KERNEL in the environment. With SL_KO=in-tree it talks to
 # the in-tree driver instead: a way to find out what that one does.
+# SL_SLOW is 1; on a debug kernel how many times longer everything takes. Long loops are
+# divided by it.
 set -u
 
-: "${SL_MODE:?}" "${SL_HELPERS:?}" "${T:?}"
+: "${SL_MODE:?}" "${SL_HELPERS:?}" "${T:?}" "${SL_SLOW:=1}"
 SL_INTREE=$([[ ${SL_KO:-} == in-tree ]] && echo 1 || echo 0)
 if [[ $SL_MODE == replace ]]; then
 	: "${SL_NAME:=loop}" "${SL_CTL:=/dev/loop-control}"
@@ -113,7 +115,6 @@ done_testing() {
 
 # --- the end of a test -----------------------------------------------------
 
-udev_paused=0
 reloaded=0
 bound_here=()
 declare -A late_before=()
@@ -135,7 +136,6 @@ finish() {
 		kill -9 "$pid" 2>/dev/null
 	done
 	wait
-	((udev_paused)) && udev_resume
 	cd /
 	while read -r mnt; do
 		fsfreeze -u "$mnt" 2>/dev/null
@@ -163,39 +163,9 @@ lo32() {
 	"$SL_HELPERS/lo32" "$@"
 }
 
+# Waits until udev is done with the events so far, in a test that has "udev: yes" at its head.
 settle() {
-	((udev_paused)) && return
-	udevadm settle --timeout=30
-}
-
-# udev opens every device that changes, whenever it gets to it. A test that counts
-# openers, or wants something "at once", keeps it away.
-udev_pause() {
-	settle
-	# shellcheck disable=SC2046
-	must kill -STOP $(pgrep -x systemd-udevd)
-	udev_paused=1
-}
-
-# For a test that binds hundreds of times: udev is not there, and does not have to catch up later.
-udev_off() {
-	settle
-	pkill -x systemd-udevd
-	while pgrep -x systemd-udevd >/dev/null; do sleep 0.02; done
-	udev_paused=1
-}
-
-udev_resume() {
-	if ! pgrep -x systemd-udevd >/dev/null; then
-		/usr/lib/systemd/systemd-udevd --daemon 2>/dev/null
-		udev_paused=0
-		settle
-		return
-	fi
-	# shellcheck disable=SC2046
-	must kill -CONT $(pgrep -x systemd-udevd)
-	udev_paused=0
-	settle
+	((SL_UDEV == 0)) || udevadm settle --timeout=30
 }
 
 # Sets dev: a device that is not bound. bound_here knows it from now on.
@@ -528,7 +498,6 @@ storm() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND
 	detach "$dev"
 	must umount low
 	slow_disk "$SCRATCH" $((640 * 2048)) 3
-	udev_off
 	round=(mount "$slow" low ext4 ',' open "$dev" rw ',' configure low/image flags="$LO_AUTOCLEAR" ','
 		mount "$dev" m "$type" discard ',' close ',' open m/file rw ',' pwrite 0 "$M" @ ',' fsync ',' close ','
 		open m/other rw ',' truncate 0 ',' pwrite 0 "$M" @ ',' close ',' umount m ',' umount low)
@@ -544,7 +513,6 @@ storm() { # TYPE SIZE MKFS-COMMAND CHECK-COMMAND
 	must dmsetup resume slow
 	is "$(lo umount m , umount low)" "ok ok" "unmounted, and then below, while the disk takes 40 ms"
 	is "$(late_io "$dev")" 0 "no request came late"
-	udev_resume
 	must dmsetup remove --retry slow
 	must mount -t ext4 "$SCRATCH" low
 	attach low/image
