@@ -763,8 +763,17 @@ static int do_all(char **a)
 	return block_is(num(arg(a, 0)), 0, num(arg(a, 1))) ? 0 : -EBADMSG;
 }
 
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
+}
+
 /*
- * look PATH TIMES BYTE: open the device and read its first block, again and again.
+ * look PATH TIMES BYTE [BOUND]: open the device and read its first block, again and
+ * again; more often than TIMES, for up to a minute, until it was bound BOUND times.
  * An open may end with ENXIO, an unbound device has no data; a bound one has BYTE.
  * Gives how often it was bound/unbound/closed for newcomers.
  */
@@ -772,9 +781,11 @@ static int do_look(char **a)
 {
 	unsigned long bound = 0, unbound = 0, refused = 0, i, times = num(arg(a, 1));
 	unsigned char want = num(arg(a, 2)), *b = buffer(4096);
+	unsigned long enough = a[3] ? num(a[3]) : 0;
+	double until = now() + 60e6;
 	int ret = 0;
 
-	for (i = 0; i < times && !ret; i++) {
+	for (i = 0; !ret && (i < times || (bound < enough && now() < until)); i++) {
 		int f = open(a[0], O_RDONLY | O_CLOEXEC);
 		ssize_t n;
 
@@ -801,14 +812,6 @@ static int do_look(char **a)
 	if (!ret)
 		snprintf(value, sizeof(value), "%lu/%lu/%lu", bound, unbound, refused);
 	return ret;
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
 }
 
 static int by_value(const void *a, const void *b)
