@@ -23,7 +23,22 @@ int sloop_part_shift;
 int sloop_hw_queue_depth = SLOOP_DEFAULT_QUEUE_DEPTH;
 
 static char *mode = "auto";
-module_param(mode, charp, 0444);
+
+/* sysfs shows what auto has chosen. */
+static int sloop_param_get_mode(char *buffer, const struct kernel_param *kp)
+{
+	const char *chosen = READ_ONCE(sloop_identity.mode);
+
+	return scnprintf(buffer, PAGE_SIZE, "%s\n", chosen ? chosen : mode);
+}
+
+static const struct kernel_param_ops sloop_mode_ops = {
+	.set	= param_set_charp,
+	.get	= sloop_param_get_mode,
+	.free	= param_free_charp,
+};
+module_param_cb(mode, &sloop_mode_ops, &mode, 0444);
+__MODULE_PARM_TYPE(mode, "charp");
 MODULE_PARM_DESC(mode, "replace: the names of the in-tree loop driver; coexist: names of its own (loopsN, safeloop-control); auto: replace if those names are free, else coexist. Default: auto");
 
 static int max_loop = SLOOP_DEFAULT_COUNT;
@@ -172,16 +187,16 @@ static void sloop_unregister(void)
 
 static int sloop_check_params(void)
 {
-	if (max_part > 0) {
+	if (max_part > 0)
 		sloop_part_shift = fls(max_part);
-		/* Shown in sysfs, to compute minors from. */
-		max_part = (1UL << sloop_part_shift) - 1;
-	}
 	if ((1UL << sloop_part_shift) > DISK_MAX_PARTS) {
 		pr_err("max_part=%d: at most %d\n", max_part,
 		       DISK_MAX_PARTS - 1);
 		return -EINVAL;
 	}
+	/* Shown in sysfs, to compute minors from. */
+	if (max_part > 0)
+		max_part = (1UL << sloop_part_shift) - 1;
 	if (max_loop > 1UL << (MINORBITS - sloop_part_shift)) {
 		pr_err("max_loop=%d: at most %lu\n", max_loop,
 		       1UL << (MINORBITS - sloop_part_shift));
@@ -210,8 +225,6 @@ static int __init safeloop_init(void)
 		destroy_workqueue(sloop_ctl_wq);
 		return err;
 	}
-
-	mode = sloop_identity.mode;	/* sysfs shows what auto has chosen */
 
 	for (i = 0; i < max_loop; i++)
 		sloop_dev_add(i);
