@@ -106,10 +106,14 @@ static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
 static int sloop_walk_own(struct sloop_device *dev, struct sloop_device *below,
 			  unsigned int depth)
 {
-	struct sloop_backing *backing = sloop_backing_get(below);
+	struct sloop_backing *backing;
 	struct inode *inode;
 	int err = 0;
 
+	/* Whoever has it open is still served while it is detached: no one new. */
+	if (sloop_state(below) != SLOOP_BOUND)
+		return -EINVAL;
+	backing = sloop_backing_get(below);
 	if (!backing)
 		return -EINVAL;
 	inode = backing->file->f_mapping->host;
@@ -160,8 +164,9 @@ static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
  * Context: may sleep. If @file is a block device, under sloop_chain_mutex and
  * no other lock of the driver: devices below may have to be opened.
  * Return: 0; -EBADF if the chain of loop devices below @file leads back to
- * @dev, or is too long; -EINVAL if it ends in an unbound device, or @file is
- * neither a regular file nor a block device; an errno of opening a device.
+ * @dev, or is too long; -EINVAL if a device in it is unbound or being detached,
+ * or @file is neither a regular file nor a block device; an errno of opening a
+ * device.
  */
 int sloop_check_chain(struct sloop_device *dev, struct file *file)
 {
