@@ -169,7 +169,7 @@ int sloop_set_direct_io(struct sloop_device *dev, bool dio)
 }
 
 static int sloop_set_block_size_locked(struct sloop_device *dev,
-				       unsigned int bsize)
+				       unsigned long bsize)
 {
 	struct gendisk *disk = dev->disk;
 	struct request_queue *q = disk->queue;
@@ -186,7 +186,7 @@ static int sloop_set_block_size_locked(struct sloop_device *dev,
 	old = sloop_backing_current(dev);
 	if (!bsize)
 		bsize = old->dio ? old->min_dio : SECTOR_SIZE;
-	if (bsize < SECTOR_SIZE || !is_power_of_2(bsize))
+	if (bsize < SECTOR_SIZE || bsize > UINT_MAX || !is_power_of_2(bsize))
 		return -EINVAL;
 
 	backing = sloop_backing_clone(dev, old);
@@ -242,8 +242,7 @@ int sloop_set_block_size(struct sloop_device *dev, blk_mode_t mode,
 
 	err = mutex_lock_killable(&dev->lock);
 	if (!err) {
-		err = bsize > UINT_MAX ? -EINVAL :
-		      sloop_set_block_size_locked(dev, bsize);
+		err = sloop_set_block_size_locked(dev, bsize);
 		mutex_unlock(&dev->lock);
 	}
 
