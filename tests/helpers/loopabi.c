@@ -1367,13 +1367,14 @@ static void wait_free(int number)
 
 	if (!exists(sysfs_path(number, "safeloop")))
 		return;
-	for (i = 0; i < 400; i++) {
+	for (i = 0; i < 2500; i++) {
 		if (slurp(sysfs_path(number, "queue/discard_max_bytes"), text,
 			  sizeof(text)) || !strcmp(text, "0"))
 			break;
 		usleep(2000);
 	}
-	usleep(10000);
+	/* The last of it, a few instructions later, cannot be seen. */
+	usleep(25000);
 }
 
 static const char *const limits[] = {
