@@ -5,6 +5,7 @@
 # Exit codes that mean something (everything else that is not 0 is "failed"):
 #   70 the VM does not boot     71 oops or panic     72 hang            73 the VM vanished
 #   74 no disk space            75 no network        76 kernel warning in the log
+#   77 not in the cache
 
 set -Eeuo pipefail
 export LC_ALL=C
@@ -16,7 +17,7 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=$(realpath -m "${SAFELOOP_CACHE:-$HOME/.cache/safeloop}")
 PROG=${0##*/}
 # shellcheck disable=SC2034  # used by the scripts that source this file
-RC_NOBOOT=70 RC_OOPS=71 RC_HANG=72 RC_VANISHED=73 RC_NOSPACE=74 RC_NONET=75 RC_WARN=76
+RC_NOBOOT=70 RC_OOPS=71 RC_HANG=72 RC_VANISHED=73 RC_NOSPACE=74 RC_NONET=75 RC_WARN=76 RC_ABSENT=77
 
 say()  { printf '%s\n' "$PROG: $*" >&2; }
 die()  { say "$*"; exit 1; }
