@@ -11,6 +11,12 @@
 /* The customary limit of the block layer, and what userspace is used to see. */
 #define SLOOP_MAX_HW_SECTORS	2560u
 
+/*
+ * So many devices may have a fence before one of them is given out, to be waited
+ * for. A fence takes some 20 ms.
+ */
+#define SLOOP_FENCED_MAX	64
+
 static DEFINE_IDR(sloop_index);
 static DEFINE_MUTEX(sloop_ctl_mutex);
 
@@ -217,40 +223,47 @@ int sloop_dev_ctl_remove(int number)
 	return ret;
 }
 
-static int sloop_find_free(bool fenced)
+static int sloop_find_free(int *fenced)
 {
+	unsigned int nr_fenced = 0;
 	struct sloop_device *dev;
 	int number;
 
+	*fenced = -ENODEV;
 	idr_for_each_entry(&sloop_index, dev, number) {
-		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND &&
-		    READ_ONCE(dev->fence_up) == fenced)
+		if (!dev->visible || sloop_state(dev) != SLOOP_UNBOUND)
+			continue;
+		if (!READ_ONCE(dev->fence_up))
 			return number;
+		if (!nr_fenced++)
+			*fenced = number;
 	}
-	return -ENODEV;
+	return nr_fenced < SLOOP_FENCED_MAX ? -ENODEV : *fenced;
 }
 
 /**
  * sloop_dev_get_free - number of an unbound device (LOOP_CTL_GET_FREE)
  *
- * One that can be bound at once is preferred to one whose fence is still up; if
- * there is neither, one is added. Whoever asks may find it taken by another.
+ * One that can be bound at once is preferred to one whose fence is still up. If
+ * there is none, one is added, unless many have a fence. Whoever asks may find it
+ * taken by another.
  *
  * Return: the number, or an errno of sloop_dev_add().
  */
 int sloop_dev_get_free(void)
 {
-	int ret;
+	int ret, fenced;
 
 	ret = mutex_lock_killable(&sloop_ctl_mutex);
 	if (ret)
 		return ret;
-	ret = sloop_find_free(false);
-	if (ret < 0)
-		ret = sloop_find_free(true);
+	ret = sloop_find_free(&fenced);
 	mutex_unlock(&sloop_ctl_mutex);
+	if (ret >= 0)
+		return ret;
 
-	return ret < 0 ? sloop_dev_add(-1) : ret;
+	ret = sloop_dev_add(-1);
+	return ret < 0 && fenced >= 0 ? fenced : ret;
 }
 
 /**
