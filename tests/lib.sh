@@ -297,6 +297,41 @@ restore_module() { # as it was before the test
 	settle
 }
 
+# For tests that load the in-tree driver and this one in turn. Whatever was loaded is removed.
+unload_drivers() {
+	local m i
+	for m in safeloop loop; do
+		for ((i = 0; i < 50; i++)); do
+			[[ -d /sys/module/$m ]] || break
+			settle
+			rmmod "$m" 2>/dev/null || sleep 0.1
+		done
+		[[ ! -d /sys/module/$m ]] || fatal "$m cannot be removed"
+	done
+}
+
+# Sets ctl and prefix.
+load_driver() { # in-tree | replace | coexist [PARAMETER...]
+	local driver=$1
+	shift
+	# At the end of the test there is the one driver that the other tests expect.
+	((reloaded)) || at_end '((reloaded == 0)) || unload_drivers'
+	reloaded=1
+	unload_drivers
+	ctl=/dev/loop-control prefix=loop
+	case $driver in
+	in-tree) must modprobe loop "$@" ;;
+	replace) must insmod "$SL_KO" mode=replace "$@" ;;
+	coexist)
+		ctl=/dev/safeloop-control prefix=loops
+		must modprobe loop
+		must insmod "$SL_KO" mode=coexist "$@"
+		;;
+	*) fatal "load_driver $driver" ;;
+	esac
+	settle
+}
+
 # --- files and filesystems -------------------------------------------------
 
 filled() { # FILE SIZE BYTE
