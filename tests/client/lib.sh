@@ -147,3 +147,25 @@ os_tree() { # DIR
 	ln -s usr/lib "$1/lib"
 	must cp "$SL_HELPERS"/lo* "$1/usr/bin"
 }
+
+# --- stress-ng ----------------------------------------------------------------
+
+# In each round a worker takes a free device or makes one, binds it, sets and changes what there is to set,
+# takes the file away and removes the device. Some of what is refused it passes over.
+declare -A rate=()
+
+stress() { # WORKERS ROUNDS
+	local out
+	out=$(stress-ng --temp-path "$PWD/low" --loop "$1" --loop-ops "$2" --timeout 60 --verify --metrics 2>&1)
+	has "its exit code" $? 0
+	has "what failed" "$(grep -E 'fail:|warn:|error:' <<<"$out")" ""
+	like "$out" "passed: $1: loop" "$driver: all workers passed"
+	[[ $out =~ \]\ loop\ +([0-9]+)(\ +[0-9.]+){3}\ +([0-9.]+) ]]
+	rate[$driver]=${BASH_REMATCH[3]-}
+	at_least "${BASH_REMATCH[1]-}" "$2" "$driver: all rounds"
+	((tap_failed == 0)) || diag "$out"
+}
+
+stress_rates() {
+	diag "rounds per second: in-tree ${rate[in-tree]}, safeloop ${rate[safeloop]}"
+}
