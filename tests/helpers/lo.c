@@ -881,6 +881,61 @@ static int do_pairs(char **a)
 	return 0;
 }
 
+/*
+ * churn CTL PREFIX FILE SECONDS: what "losetup -f FILE" and "losetup -d" do, all
+ * the time, beside others who do the same. A device that somebody else was faster
+ * to get is EBUSY, or ENXIO if he gives it back just now, and the next free one is
+ * asked for. One that was got has FILE, until it is given back (EBADMSG). Gives how
+ * often one was got/not got.
+ */
+static int do_churn(char **a)
+{
+	unsigned long got = 0, busy = 0;
+	double until = now() + num(arg(a, 3)) * 1e6;
+	struct loop_config c = { 0 };
+	struct loop_info64 info;
+	int ctl, file, f, n, ret = 0;
+	struct stat st;
+	char dev[64];
+
+	ctl = open(a[0], O_RDWR | O_CLOEXEC);
+	file = open(a[2], O_RDWR | O_CLOEXEC);
+	if (ctl < 0 || file < 0 || fstat(file, &st))
+		return -errno;
+	c.fd = file;
+	while (!ret && now() < until) {
+		n = ioctl(ctl, LOOP_CTL_GET_FREE);
+		if (n < 0)
+			return -errno;
+		snprintf(dev, sizeof(dev), "%s%d", a[1], n);
+		f = open(dev, O_RDWR | O_CLOEXEC);
+		if (f < 0 && errno == ENXIO) {
+			busy++;
+			continue;
+		}
+		if (f < 0)
+			return -errno;
+		ret = res(ioctl(f, LOOP_CONFIGURE, &c));
+		if (!ret) {
+			got++;
+			ret = res(ioctl(f, LOOP_GET_STATUS64, &info));
+			if (!ret && info.lo_inode != st.st_ino)
+				ret = -EBADMSG;
+			if (!ret)
+				ret = res(ioctl(f, LOOP_CLR_FD, 0));
+		} else if (ret == -EBUSY) {
+			busy++;
+			ret = 0;
+		}
+		close(f);
+	}
+	close(file);
+	close(ctl);
+	if (!ret)
+		snprintf(value, sizeof(value), "%lu/%lu", got, busy);
+	return ret;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(char **args);
@@ -932,6 +987,7 @@ static const struct {
 	{ "all", do_all },
 	{ "look", do_look },
 	{ "pairs", do_pairs },
+	{ "churn", do_churn },
 };
 
 static int run_step(char **step);
