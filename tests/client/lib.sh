@@ -109,6 +109,8 @@ on_both_drivers() { # FUNCTION
 	mkdir -p /run/modprobe.d
 	echo "blacklist loop" >/run/modprobe.d/client.conf
 	at_end 'rm /run/modprobe.d/client.conf'
+	# A mapping that a program has left would keep the driver in use.
+	at_end '{ dmsetup remove_all --force; losetup -D; } >/dev/null 2>&1'
 	low_fs ext4
 	must rmdir low/lost+found
 	mkdir -p m
