@@ -36,6 +36,6 @@ help:
 	@echo "make check           build and test it on all supported kernels"
 	@echo "make check KERNEL=7.3 TEST=life/010"
 	@echo "                     one kernel, one test (or group)"
-	@echo "make check-debug TEST=life"
-	@echo "                     test it on a kernel built for that, with KASAN, lockdep and others"
+	@echo "make check-debug VARIANT=debug TEST=life"
+	@echo "                     test it on kernels built for that, with KASAN and lockdep (debug), with KCSAN (kcsan)"
 	@echo "make check-intree    the tests of group detach against the kernel's own driver, which has to fail"
