@@ -1737,11 +1737,18 @@ static void do_race(char **a)
 		{ "clear", race_clear },
 	};
 	long number = a[0] && a[1] ? number_arg(a + 1) : -1;
-	size_t i;
+	char there[RING_FIRST];
+	size_t i, n;
 
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (!strcmp(arg(a, 0), kinds[i].name)) {
+			for (n = 0; n < RING_FIRST; n++)
+				there[n] = exists(sysfs_path(n, "size"));
 			race(kinds[i].run, number);
+			/* LOOP_CTL_GET_FREE may add devices. */
+			for (n = 0; n < RING_FIRST; n++)
+				if (!there[n] && exists(sysfs_path(n, "size")))
+					note_added(n);
 			if (number >= 0 && !isupper((unsigned char)a[1][0]))
 				note_added(number);
 			return;
