@@ -2,8 +2,8 @@
 /* Adding, finding and removing devices. */
 
 #include <linux/fs.h>
-#include <linux/idr.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "device.h"
 #include "trace.h"
@@ -17,8 +17,40 @@
  */
 #define SLOOP_FENCED_MAX	64
 
-static DEFINE_IDR(sloop_index);
+/* The devices by number. Those without a binding and without a fence are marked. */
+static DEFINE_XARRAY_ALLOC(sloop_index);
+#define SLOOP_FREE	XA_MARK_1
+static atomic_t sloop_nr_fenced;
+
 static DEFINE_MUTEX(sloop_ctl_mutex);
+
+/**
+ * sloop_dev_set_free - a device can be given out again
+ * @dev: the device, whose fence is about to come down
+ */
+void sloop_dev_set_free(struct sloop_device *dev)
+{
+	xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
+	atomic_dec(&sloop_nr_fenced);
+}
+
+/**
+ * sloop_dev_set_fenced - a device has got its fence
+ * @dev: the device
+ */
+void sloop_dev_set_fenced(struct sloop_device *dev)
+{
+	atomic_inc(&sloop_nr_fenced);
+}
+
+/**
+ * sloop_dev_set_taken - a device is being bound
+ * @dev: the device, under dev->lock
+ */
+void sloop_dev_set_taken(struct sloop_device *dev)
+{
+	xa_clear_mark(&sloop_index, dev->number, SLOOP_FREE);
+}
 
 static int sloop_index_alloc(struct sloop_device *dev, int number)
 {
@@ -28,13 +60,19 @@ static int sloop_index_alloc(struct sloop_device *dev, int number)
 	if (ret)
 		return ret;
 	if (number >= 0) {
-		ret = idr_alloc(&sloop_index, dev, number, number + 1,
-				GFP_KERNEL);
-		if (ret == -ENOSPC)
+		dev->number = number;
+		ret = xa_insert(&sloop_index, number, dev, GFP_KERNEL);
+		if (ret == -EBUSY)
 			ret = -EEXIST;
 	} else {
-		ret = idr_alloc(&sloop_index, dev, 0, 0, GFP_KERNEL);
+		u32 lowest = 0;
+
+		ret = xa_alloc(&sloop_index, &lowest, dev, xa_limit_31b,
+			       GFP_KERNEL);
+		dev->number = lowest;
 	}
+	if (!ret)
+		xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
 	mutex_unlock(&sloop_ctl_mutex);
 	return ret;
 }
@@ -42,7 +80,7 @@ static int sloop_index_alloc(struct sloop_device *dev, int number)
 static void sloop_index_free(struct sloop_device *dev)
 {
 	mutex_lock(&sloop_ctl_mutex);
-	idr_remove(&sloop_index, dev->number);
+	xa_erase(&sloop_index, dev->number);
 	mutex_unlock(&sloop_ctl_mutex);
 }
 
@@ -107,9 +145,8 @@ int sloop_dev_add(int number)
 	INIT_DELAYED_WORK(&dev->fence_work, sloop_fence_workfn);
 
 	ret = sloop_index_alloc(dev, number);
-	if (ret < 0)
+	if (ret)
 		goto out_free;
-	dev->number = ret;
 
 	dev->tag_set.ops = &sloop_mq_ops;
 	dev->tag_set.nr_hw_queues = nr_cpu_ids;
@@ -206,7 +243,7 @@ int sloop_dev_ctl_remove(int number)
 	ret = mutex_lock_killable(&sloop_ctl_mutex);
 	if (ret)
 		return ret;
-	dev = idr_find(&sloop_index, number);
+	dev = xa_load(&sloop_index, number);
 	if (dev && dev->visible)
 		dev->visible = false;
 	else
@@ -223,22 +260,15 @@ int sloop_dev_ctl_remove(int number)
 	return ret;
 }
 
-static int sloop_find_free(int *fenced)
+static int sloop_find_unbound(xa_mark_t mark)
 {
-	unsigned int nr_fenced = 0;
 	struct sloop_device *dev;
-	int number;
+	unsigned long number;
 
-	*fenced = -ENODEV;
-	idr_for_each_entry(&sloop_index, dev, number) {
-		if (!dev->visible || sloop_state(dev) != SLOOP_UNBOUND)
-			continue;
-		if (!READ_ONCE(dev->fence_up))
+	xa_for_each_marked(&sloop_index, number, dev, mark)
+		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND)
 			return number;
-		if (!nr_fenced++)
-			*fenced = number;
-	}
-	return nr_fenced < SLOOP_FENCED_MAX ? -ENODEV : *fenced;
+	return -ENODEV;
 }
 
 /**
@@ -252,15 +282,19 @@ static int sloop_find_free(int *fenced)
  */
 int sloop_dev_get_free(void)
 {
-	int ret, fenced;
+	int ret, fenced = -ENODEV;
 
 	ret = mutex_lock_killable(&sloop_ctl_mutex);
 	if (ret)
 		return ret;
-	ret = sloop_find_free(&fenced);
+	ret = sloop_find_unbound(SLOOP_FREE);
+	if (ret < 0)
+		fenced = sloop_find_unbound(XA_PRESENT);
 	mutex_unlock(&sloop_ctl_mutex);
 	if (ret >= 0)
 		return ret;
+	if (fenced >= 0 && atomic_read(&sloop_nr_fenced) >= SLOOP_FENCED_MAX)
+		return fenced;
 
 	ret = sloop_dev_add(-1);
 	return ret < 0 && fenced >= 0 ? fenced : ret;
@@ -275,10 +309,9 @@ int sloop_dev_get_free(void)
 void sloop_dev_remove_all(void)
 {
 	struct sloop_device *dev;
-	int number;
+	unsigned long number;
 
-	idr_for_each_entry(&sloop_index, dev, number)
+	xa_for_each(&sloop_index, number, dev)
 		sloop_dev_remove(dev);
-	idr_destroy(&sloop_index);
 	sloop_dev_count_wait();
 }

@@ -205,6 +205,7 @@ static void sloop_owner_hand_over(struct sloop_owner *owner)
 static void sloop_fence_raise(struct sloop_device *dev)
 {
 	WRITE_ONCE(dev->fence_up, true);
+	sloop_dev_set_fenced(dev);
 	queue_delayed_work(sloop_ctl_wq, &dev->fence_work, SLOOP_FENCE_DELAY);
 }
 
@@ -312,6 +313,7 @@ void sloop_fence_workfn(struct work_struct *work)
 	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
 	blk_mq_unfreeze_queue(q, memflags);
 
+	sloop_dev_set_free(dev);	/* before it can be bound again */
 	smp_store_release(&dev->fence_up, false);
 	wake_up_all(&dev->fence_wq);
 }

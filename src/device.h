@@ -159,7 +159,6 @@ struct sloop_lane {
  * @flags: LO_FLAGS_AUTOCLEAR and LO_FLAGS_PARTSCAN of the present binding; the
  *	other flags are properties of the handle
  * @file_name: lo_file_name as given by userspace
- * @sysfs_bound: the sysfs group "loop" is there
  * @visible: LOOP_CTL_REMOVE and LOOP_CTL_GET_FREE may find it; under
  *	sloop_ctl_mutex
  * @unbind_work: finishes a stray detach
@@ -184,7 +183,6 @@ struct sloop_device {
 	struct sloop_owner	*owner;
 	unsigned int		flags;
 	char			file_name[LO_NAME_SIZE];
-	bool			sysfs_bound;
 
 	bool			visible;
 
@@ -268,6 +266,9 @@ void sloop_stats_exit(void);
 int sloop_dev_add(int number);
 int sloop_dev_ctl_remove(int number);
 int sloop_dev_get_free(void);
+void sloop_dev_set_taken(struct sloop_device *dev);
+void sloop_dev_set_fenced(struct sloop_device *dev);
+void sloop_dev_set_free(struct sloop_device *dev);
 void sloop_dev_remove_all(void);
 
 /* dev-open.c */
