@@ -5,7 +5,8 @@
  *	stallfs FILE GATE DIRECTORY
  *
  * DIRECTORY/file is FILE. As long as GATE exists, reads, writes, fsync and
- * fallocate on it do not come to an end. Runs until DIRECTORY is unmounted.
+ * fallocate on it do not come to an end. If FILE.errno exists, fsync and
+ * fallocate fail with the number in it. Runs until DIRECTORY is unmounted.
  *
  * link: -lfuse3
  */
@@ -20,12 +21,27 @@
 #include <unistd.h>
 
 static const char *gate;
+static char *errno_file;
 static int file;
 
 static void pass_gate(void)
 {
 	while (!access(gate, F_OK))
 		usleep(5000);
+}
+
+/* 0, or a negative errno to fail with. */
+static int failure(void)
+{
+	FILE *f = fopen(errno_file, "r");
+	int err = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%d", &err) != 1)
+		err = EIO;
+	fclose(f);
+	return -err;
 }
 
 static int stall_getattr(const char *path, struct stat *st,
@@ -73,16 +89,24 @@ static int stall_write(const char *path, const char *buf, size_t size, off_t off
 
 static int stall_fsync(const char *path, int datasync, struct fuse_file_info *fi)
 {
+	int err = failure();
+
 	(void)path, (void)datasync, (void)fi;
 	pass_gate();
+	if (err)
+		return err;
 	return fsync(file) ? -errno : 0;
 }
 
 static int stall_fallocate(const char *path, int mode, off_t off, off_t len,
 			   struct fuse_file_info *fi)
 {
+	int err = failure();
+
 	(void)path, (void)fi;
 	pass_gate();
+	if (err)
+		return err;
 	return fallocate(file, mode, off, len) ? -errno : 0;
 }
 
@@ -111,6 +135,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	gate = argv[2];
+	if (asprintf(&errno_file, "%s.errno", argv[1]) < 0)
+		return 1;
 	file = open(argv[1], O_RDWR | O_CLOEXEC);
 	if (file < 0) {
 		perror(argv[1]);
