@@ -17,7 +17,10 @@
  */
 #define SLOOP_FENCED_MAX	64
 
-/* The devices by number. Those without a binding and without a fence are marked. */
+/*
+ * The devices by number. Every device that is unbound and has no fence is marked; a
+ * few others are too, so whoever looks for one looks at its state as well.
+ */
 static DEFINE_XARRAY_ALLOC(sloop_index);
 #define SLOOP_FREE	XA_MARK_1
 static atomic_t sloop_nr_fenced;
@@ -313,5 +316,6 @@ void sloop_dev_remove_all(void)
 
 	xa_for_each(&sloop_index, number, dev)
 		sloop_dev_remove(dev);
+	xa_destroy(&sloop_index);	/* nodes that a lack of memory has left */
 	sloop_dev_count_wait();
 }

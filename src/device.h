@@ -15,7 +15,7 @@
  * dev->lock is held across a freeze by ioctls, so ->open() must not take it;
  * ->release() takes it on the last close only, when no ioctl can be running,
  * because an ioctl needs an open device.
- * sloop_ctl_mutex (the index of devices) is a leaf.
+ * sloop_ctl_mutex (the index of devices, but not its marks) is a leaf.
  */
 #ifndef _SAFELOOP_DEVICE_H
 #define _SAFELOOP_DEVICE_H
