@@ -16,17 +16,18 @@ install: modules
 clean:
 	$(MAKE) -C "$(KDIR)" M="$(CURDIR)" clean
 
+# "exec", so that a signal to make comes to the script and not to a shell in between.
 demo:
-	@scripts/demo
+	@exec scripts/demo
 
 check:
-	@KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/run-tests
+	@exec env KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/run-tests
 
 check-debug:
-	@VARIANT="$(VARIANT)" TEST="$(TEST)" scripts/check-debug
+	@exec env VARIANT="$(VARIANT)" TEST="$(TEST)" scripts/check-debug
 
 check-intree:
-	@KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/check-intree
+	@exec env KERNEL="$(KERNEL)" TEST="$(TEST)" scripts/check-intree
 
 help:
 	@echo "make                 build safeloop.ko for the running kernel (or KDIR=its headers)"

@@ -49,6 +49,18 @@ step() {
 	say "$text: done in $((SECONDS - t0)) s"
 }
 
+# child COMMAND...: COMMAND, waited for in a way that a signal does not have to wait for it, and ended
+# with the script.
+CHILD_PID=
+child() {
+	local rc=0
+	"$@" </dev/null &
+	CHILD_PID=$!
+	wait "$CHILD_PID" || rc=$?
+	CHILD_PID=
+	return "$rc"
+}
+
 # need_space MiB: stop here rather than in the middle of something.
 need_space() {
 	local have
@@ -74,6 +86,7 @@ unlock() { exec {LOCK_FD}>&-; }
 TMP=
 _cleanup() {
 	[[ -z $STEP_PID ]] || kill -- "-$STEP_PID" 2>/dev/null || :
+	[[ -z $CHILD_PID ]] || { kill "$CHILD_PID" 2>/dev/null && wait "$CHILD_PID"; } || :
 	[[ -z $TMP ]] || rm -rf --one-file-system "$TMP"
 }
 trap _cleanup EXIT
