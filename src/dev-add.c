@@ -29,7 +29,10 @@ static DEFINE_MUTEX(sloop_ctl_mutex);
 
 /**
  * sloop_dev_set_free - a device can be given out again
- * @dev: the device, whose fence is about to come down
+ * @dev: the device, whose fence is about to come down; while that is up, it stays
+ *	in the index
+ *
+ * Context: process context, does not sleep.
  */
 void sloop_dev_set_free(struct sloop_device *dev)
 {
@@ -40,6 +43,8 @@ void sloop_dev_set_free(struct sloop_device *dev)
 /**
  * sloop_dev_set_fenced - a device has got its fence
  * @dev: the device
+ *
+ * Context: any.
  */
 void sloop_dev_set_fenced(struct sloop_device *dev)
 {
@@ -48,7 +53,9 @@ void sloop_dev_set_fenced(struct sloop_device *dev)
 
 /**
  * sloop_dev_set_taken - a device is being bound
- * @dev: the device, under dev->lock
+ * @dev: the device, open, under dev->lock
+ *
+ * Context: process context, does not sleep.
  */
 void sloop_dev_set_taken(struct sloop_device *dev)
 {

@@ -88,7 +88,7 @@ static const struct attribute_group sloop_bound_group = {
 	.attrs	= sloop_bound_attrs,
 };
 
-/* To remove the folder with all in it at once takes half the time. */
+/* For the removal: the folder goes with all that is in it, not file by file. */
 static const struct attribute_group sloop_bound_folder = {
 	.name	= "loop",
 };
