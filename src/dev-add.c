@@ -149,10 +149,10 @@ int sloop_dev_add(int number)
 		return -ENOMEM;
 
 	mutex_init(&dev->lock);
-	init_waitqueue_head(&dev->fence_wq);
 	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
 	INIT_WORK(&dev->degrade_work, sloop_degrade_workfn);
-	INIT_DELAYED_WORK(&dev->fence_work, sloop_fence_workfn);
+	INIT_WORK(&dev->fence_work, sloop_fence_workfn);
+	INIT_LIST_HEAD(&dev->fence_node);
 
 	ret = sloop_index_alloc(dev, number);
 	if (ret)
@@ -325,4 +325,5 @@ void sloop_dev_remove_all(void)
 		sloop_dev_remove(dev);
 	xa_destroy(&sloop_index);	/* nodes that a lack of memory has left */
 	sloop_dev_count_wait();
+	sloop_fences_exit();
 }

@@ -156,14 +156,6 @@ static int sloop_bind_limits(struct sloop_device *dev,
 	return queue_limits_commit_update(dev->disk->queue, &lim);
 }
 
-static void sloop_unbind_limits(struct sloop_device *dev)
-{
-	struct queue_limits lim = queue_limits_start_update(dev->disk->queue);
-
-	sloop_limits_of_unbound(&lim);
-	WARN_ON_ONCE(queue_limits_commit_update(dev->disk->queue, &lim));
-}
-
 /* From here on nothing can fail. */
 static void sloop_bind_commit(struct sloop_device *dev,
 			      struct sloop_backing *backing,
@@ -249,7 +241,7 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 	return 0;
 
 out_limits:
-	sloop_unbind_limits(dev);
+	sloop_limits_reset(dev);
 out_backing:
 	sloop_backing_put(backing);
 	return err;

@@ -64,8 +64,6 @@ static void sloop_free_disk(struct gendisk *disk)
 {
 	struct sloop_device *dev = disk->private_data;
 
-	/* A bind that lost against the removal may have asked for the fence. */
-	cancel_delayed_work_sync(&dev->fence_work);
 	sloop_owner_destroy(dev);
 	sloop_lanes_free(dev);
 	mutex_destroy(&dev->lock);

@@ -16,9 +16,7 @@
  * methods of this module only from the moment when it is handed over; the module
  * reference of the binding is its own from then on.
  *
- * Between two bindings there is a fence: every request that entered the queue
- * under the first has ended before the second begins. It is worked on in the
- * background from the moment the device is unbound.
+ * An unbound device has a fence before it can be bound again: dev-fence.c.
  */
 
 #include <linux/anon_inodes.h>
@@ -39,9 +37,6 @@
  */
 #define SLOOP_KILLED_WAIT	HZ
 #define SLOOP_EXITING_WAIT	(30 * HZ)
-
-/* How long the fence is left alone, unless a bind asks for it. */
-#define SLOOP_FENCE_DELAY	(HZ / 100)
 
 /* Close the file that the device has been on, if that is still to be done. */
 static void sloop_owner_fput(struct sloop_owner *owner)
@@ -199,53 +194,6 @@ static void sloop_owner_hand_over(struct sloop_owner *owner)
 }
 
 /*
- * From here to the end of the work item, the device cannot be bound. The work is
- * put off a little: to wake a worker takes longer than most of a detach does.
- */
-static void sloop_fence_raise(struct sloop_device *dev)
-{
-	WRITE_ONCE(dev->fence_up, true);
-	sloop_dev_set_fenced(dev);
-	queue_delayed_work(sloop_ctl_wq, &dev->fence_work, SLOOP_FENCE_DELAY);
-}
-
-static void sloop_fence_kick(struct sloop_device *dev)
-{
-	/* If it has come down meanwhile, the work item finds nothing to do. */
-	if (smp_load_acquire(&dev->fence_up))
-		mod_delayed_work(sloop_ctl_wq, &dev->fence_work, 0);
-}
-
-/**
- * sloop_fence_wait - wait until nothing is left of the last binding
- * @dev: the device
- *
- * Context: process context; no lock of the driver held.
- * Return: 0, or -ERESTARTSYS if the task has been killed.
- */
-int sloop_fence_wait(struct sloop_device *dev)
-{
-	sloop_fence_kick(dev);
-	return wait_event_killable(dev->fence_wq,
-				   !smp_load_acquire(&dev->fence_up));
-}
-
-/**
- * sloop_fence_end - wait until no fence will come down any more
- * @dev: the device, which cannot be bound again
- *
- * Context: process context, may sleep; no lock of the driver held. A bind that
- * lost against the removal may yet queue the work item, which then finds nothing
- * to do; sloop_free_disk() cancels it.
- */
-void sloop_fence_end(struct sloop_device *dev)
-{
-	sloop_fence_kick(dev);
-	wait_event(dev->fence_wq, !smp_load_acquire(&dev->fence_up));
-	flush_delayed_work(&dev->fence_work);
-}
-
-/*
  * Make the device what it is without a file. The handle has been retired and has
  * no pin. open_mutex keeps users out, and is what removing partitions needs.
  * Returns the handle, for the caller to close the file in its own way.
@@ -281,41 +229,6 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
 	mutex_unlock(&dev->lock);
 
 	return backing;
-}
-
-/**
- * sloop_fence_workfn - end what is left of a binding
- * @work: sloop_device::fence_work; sloop_dev_remove() waits for the fence, so the
- *	queue is there while it is up, and sloop_free_disk() cancels what a bind
- *	may have queued after that
- *
- * A frozen queue has no request in it, not even one that is on its way to its
- * tag. Requests that are let in afterwards belong to whatever comes next. The
- * limits of the last file are reset here, and not on the last close, because
- * whoever changes a limit through sysfs holds the lock of the limits while it
- * waits for I/O.
- */
-void sloop_fence_workfn(struct work_struct *work)
-{
-	struct sloop_device *dev = container_of(to_delayed_work(work),
-						struct sloop_device,
-						fence_work);
-	struct request_queue *q = dev->disk->queue;
-	struct queue_limits lim;
-	unsigned int memflags;
-
-	if (!READ_ONCE(dev->fence_up))
-		return;
-
-	lim = queue_limits_start_update(q);
-	memflags = blk_mq_freeze_queue(q);
-	sloop_limits_of_unbound(&lim);
-	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
-	blk_mq_unfreeze_queue(q, memflags);
-
-	sloop_dev_set_free(dev);	/* before it can be bound again */
-	smp_store_release(&dev->fence_up, false);
-	wake_up_all(&dev->fence_wq);
 }
 
 /**

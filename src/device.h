@@ -22,6 +22,7 @@
 
 #include <linux/completion.h>
 #include <linux/fs.h>
+#include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/loop.h>
 #include <linux/mempool.h>
@@ -163,10 +164,10 @@ struct sloop_lane {
  *	sloop_ctl_mutex
  * @unbind_work: finishes a stray detach
  * @degrade_work: takes discard out of the limits of a file that cannot do it
- * @fence_work: waits for every request that entered the queue under the last
- *	binding, and resets the queue limits
- * @fence_up: a bind has to wait for @fence_work
- * @fence_wq: woken when the fence is down
+ * @fence_up: requests of the last binding may still be in the queue, and a bind
+ *	has to wait
+ * @fence_node: in the list of those whose fence is to come down
+ * @fence_work: brings down the fence of this device alone
  * @late_io: requests that were refused because they came after the detach
  */
 struct sloop_device {
@@ -188,9 +189,9 @@ struct sloop_device {
 
 	struct work_struct	unbind_work;
 	struct work_struct	degrade_work;
-	struct delayed_work	fence_work;
 	bool			fence_up;
-	wait_queue_head_t	fence_wq;
+	struct list_head	fence_node;
+	struct work_struct	fence_work;
 	atomic64_t		late_io;
 };
 
@@ -303,9 +304,13 @@ void sloop_last_close(struct sloop_device *dev);
 int sloop_owner_create(struct sloop_device *dev);
 void sloop_owner_destroy(struct sloop_device *dev);
 void sloop_unbind_workfn(struct work_struct *work);
+
+/* dev-fence.c */
+void sloop_fence_raise(struct sloop_device *dev);
 int sloop_fence_wait(struct sloop_device *dev);
 void sloop_fence_end(struct sloop_device *dev);
 void sloop_fence_workfn(struct work_struct *work);
+void sloop_fences_exit(void);
 
 /* backing.c */
 struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
@@ -339,7 +344,7 @@ void sloop_limits_of_backing(const struct sloop_backing *backing,
 			     struct queue_limits *lim, unsigned int bsize);
 void sloop_limits_of_dio(const struct sloop_backing *backing,
 			 struct queue_limits *lim);
-void sloop_limits_of_unbound(struct queue_limits *lim);
+void sloop_limits_reset(struct sloop_device *dev);
 
 /* io-submit.c */
 extern const struct blk_mq_ops sloop_mq_ops;

@@ -84,18 +84,28 @@ void sloop_limits_of_backing(const struct sloop_backing *backing,
 }
 
 /**
- * sloop_limits_of_unbound - the limits of a device without a file
- * @lim: limits under update
+ * sloop_limits_reset - give a device the limits of one without a file
+ * @dev: the device, unbound
+ *
+ * No freeze: an unbound device has no I/O.
+ *
+ * Context: may sleep, also until somebody who changes a limit through sysfs has
+ * waited for the I/O of the device.
  */
-void sloop_limits_of_unbound(struct queue_limits *lim)
+void sloop_limits_reset(struct sloop_device *dev)
 {
-	lim->logical_block_size = SECTOR_SIZE;
-	lim->physical_block_size = SECTOR_SIZE;
-	lim->io_min = SECTOR_SIZE;
-	lim->dma_alignment = SECTOR_SIZE - 1;
-	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			   BLK_FEAT_ROTATIONAL);
-	lim->max_hw_discard_sectors = 0;
-	lim->max_write_zeroes_sectors = 0;
-	lim->discard_granularity = 0;
+	struct request_queue *q = dev->disk->queue;
+	struct queue_limits lim = queue_limits_start_update(q);
+
+	lim.logical_block_size = SECTOR_SIZE;
+	lim.physical_block_size = SECTOR_SIZE;
+	lim.io_min = SECTOR_SIZE;
+	lim.dma_alignment = SECTOR_SIZE - 1;
+	lim.features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
+			  BLK_FEAT_ROTATIONAL);
+	lim.max_hw_discard_sectors = 0;
+	lim.max_write_zeroes_sectors = 0;
+	lim.discard_granularity = 0;
+
+	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
 }

@@ -38,7 +38,7 @@
  *   NO_TAG_LOOK	sloop_try_retire() does not ask sloop_dev_busy()
  *   NO_ELEVATOR_LOOK	sloop_dev_busy() takes no notice of an elevator
  *   RETIRE_AFTER_LOOK	no second look at the pins
- *   NO_FENCE		sloop_fence_workfn() does not freeze
+ *   NO_FENCE		sloop_fences_workfn(), sloop_fence_workfn() do not freeze
  *   NO_MODULE_REF	the work item of a stray detach has no module reference
  *   NO_EXIT_FLUSH	module exit does not wait for the work items
  *   NO_CLOSER_FPUT	the work item closes the backing file, not the closer
@@ -541,6 +541,7 @@ end:
 }
 
 #ifndef INTREE
+/* Or sloop_fences_workfn(): for a device they do the same. */
 active proctype sloop_fence_workfn()
 {
 end:
