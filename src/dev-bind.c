@@ -100,27 +100,29 @@ void sloop_chain_unlock(struct file *file)
  * open_mutex. The state is looked at first, as -EBUSY goes before what is wrong
  * with the file, and again under the lock.
  */
+static int sloop_bind_wait(struct sloop_device *dev)
+{
+	if (sloop_state(dev) != SLOOP_UNBOUND)
+		return -EBUSY;
+	return sloop_fence_wait(dev);
+}
+
+/* Returns 1 if it has to be waited for again. */
 static int sloop_bind_lock(struct sloop_device *dev, struct file *file)
 {
 	int err;
 
-	for (;;) {
-		if (sloop_state(dev) != SLOOP_UNBOUND)
-			return -EBUSY;
-		err = sloop_fence_wait(dev);
-		if (err)
-			return err;
-		err = sloop_chain_lock(dev, file);
-		if (err)
-			return err;
-		err = mutex_lock_killable(&dev->lock);
-		if (err)
-			break;
-		if (dev->state == SLOOP_UNBOUND &&
-		    !READ_ONCE(dev->fence_up))
+	if (sloop_state(dev) != SLOOP_UNBOUND)
+		return 1;
+	err = sloop_chain_lock(dev, file);
+	if (err)
+		return err;
+	err = mutex_lock_killable(&dev->lock);
+	if (!err) {
+		if (dev->state == SLOOP_UNBOUND && !READ_ONCE(dev->fence_up))
 			return 0;
 		mutex_unlock(&dev->lock);
-		sloop_chain_unlock(file);
+		err = 1;
 	}
 	sloop_chain_unlock(file);
 	return err;
@@ -247,6 +249,35 @@ out_backing:
 	return err;
 }
 
+/* The device must not change under somebody's exclusive hold. */
+static int sloop_bind_claimed(struct sloop_device *dev, blk_mode_t mode,
+			      struct block_device *bdev, struct file *file,
+			      const struct loop_config *config)
+{
+	bool claim = !(mode & BLK_OPEN_EXCL);
+	bool partscan = false;
+	int err;
+
+	if (claim) {
+		err = bd_prepare_to_claim(bdev, sloop_bind, NULL);
+		if (err)
+			return err;
+	}
+
+	err = sloop_bind_lock(dev, file);
+	if (!err) {
+		err = sloop_bind_locked(dev, mode, file, config);
+		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
+		sloop_bind_unlock(dev, file);
+	}
+
+	if (partscan)
+		sloop_scan_partitions(dev);
+	if (claim)
+		bd_abort_claiming(bdev, sloop_bind);
+	return err;
+}
+
 /**
  * sloop_bind - bind a device to a file (LOOP_CONFIGURE, LOOP_SET_FD)
  * @dev: the device
@@ -262,8 +293,6 @@ out_backing:
 int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 	       struct block_device *bdev, const struct loop_config *config)
 {
-	bool claim = !(mode & BLK_OPEN_EXCL);
-	bool partscan = false;
 	struct file *file;
 	int err;
 
@@ -275,24 +304,11 @@ int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 	if (err)
 		goto out_fput;
 
-	/* The device must not change under somebody's exclusive hold. */
-	if (claim) {
-		err = bd_prepare_to_claim(bdev, sloop_bind, NULL);
-		if (err)
-			goto out_fput;
-	}
-
-	err = sloop_bind_lock(dev, file);
-	if (!err) {
-		err = sloop_bind_locked(dev, mode, file, config);
-		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
-		sloop_bind_unlock(dev, file);
-	}
-
-	if (partscan)
-		sloop_scan_partitions(dev);
-	if (claim)
-		bd_abort_claiming(bdev, sloop_bind);
+	do {
+		err = sloop_bind_wait(dev);
+		if (!err)
+			err = sloop_bind_claimed(dev, mode, bdev, file, config);
+	} while (err > 0);
 out_fput:
 	fput(file);
 	return err;

@@ -841,6 +841,7 @@ inline bdev_open(opened)
  * dev-bind.c
  */
 
+/* With sloop_bind_wait() and the loop around both, in sloop_bind(). */
 inline sloop_bind_lock(locked)
 {
 	do
