@@ -24,6 +24,7 @@
 static DEFINE_XARRAY_ALLOC(sloop_index);
 #define SLOOP_FREE	XA_MARK_1
 static atomic_t sloop_nr_fenced;
+static atomic_t sloop_nr_stuck;		/* not among those */
 
 static DEFINE_MUTEX(sloop_ctl_mutex);
 
@@ -37,7 +38,12 @@ static DEFINE_MUTEX(sloop_ctl_mutex);
 void sloop_dev_set_free(struct sloop_device *dev)
 {
 	xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
-	atomic_dec(&sloop_nr_fenced);
+	if (dev->fence_stuck) {
+		WRITE_ONCE(dev->fence_stuck, false);
+		atomic_dec(&sloop_nr_stuck);
+	} else {
+		atomic_dec(&sloop_nr_fenced);
+	}
 }
 
 /**
@@ -49,6 +55,23 @@ void sloop_dev_set_free(struct sloop_device *dev)
 void sloop_dev_set_fenced(struct sloop_device *dev)
 {
 	atomic_inc(&sloop_nr_fenced);
+}
+
+/**
+ * sloop_dev_set_stuck - nobody knows when the fence of a device comes down
+ * @dev: the device, which is not given out until then
+ *
+ * If there are many it is the machine that is slow, and one more changes nothing.
+ *
+ * Context: any; from nobody but who brings the fence down.
+ */
+void sloop_dev_set_stuck(struct sloop_device *dev)
+{
+	if (dev->fence_stuck || atomic_read(&sloop_nr_stuck) >= SLOOP_FENCED_MAX)
+		return;
+	WRITE_ONCE(dev->fence_stuck, true);
+	atomic_inc(&sloop_nr_stuck);
+	atomic_dec(&sloop_nr_fenced);
 }
 
 /**
@@ -217,6 +240,7 @@ static void sloop_dev_remove(struct sloop_device *dev)
 	put_disk(dev->disk);
 }
 
+/* Returns 1 if the fence has to come down first. */
 static int sloop_dev_condemn(struct sloop_device *dev)
 {
 	int ret;
@@ -226,6 +250,8 @@ static int sloop_dev_condemn(struct sloop_device *dev)
 		return ret;
 	if (dev->state != SLOOP_UNBOUND || disk_openers(dev->disk) > 0)
 		ret = -EBUSY;
+	else if (READ_ONCE(dev->fence_up))
+		ret = 1;
 	else
 		sloop_state_set(dev, SLOOP_REMOVING);
 	mutex_unlock(&dev->lock);
@@ -262,7 +288,12 @@ int sloop_dev_ctl_remove(int number)
 	if (ret)
 		return ret;
 
-	ret = sloop_dev_condemn(dev);
+	/* Here the wait can be interrupted, in sloop_dev_remove() it cannot. */
+	while ((ret = sloop_dev_condemn(dev)) > 0) {
+		ret = sloop_fence_wait(dev);
+		if (ret)
+			break;
+	}
 	if (ret)
 		sloop_set_visible(dev);
 	else
@@ -276,7 +307,8 @@ static int sloop_find_unbound(xa_mark_t mark)
 	unsigned long number;
 
 	xa_for_each_marked(&sloop_index, number, dev, mark)
-		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND)
+		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND &&
+		    !READ_ONCE(dev->fence_stuck))
 			return number;
 	return -ENODEV;
 }

@@ -5,11 +5,13 @@
  *
  * It goes up when the device is unbound, and comes down in the background, for all
  * devices that have one by then: their queues are frozen together, which takes one
- * grace period and wakes one worker. A bind or a removal does not wait for the
- * others. Whoever takes a device off the list brings its fence down.
+ * grace period and wakes one worker. A bind or a removal that comes before takes its
+ * device off the list, for a work item of its own. Whoever takes a device off the
+ * list brings its fence down.
  */
 
 #include <linux/list.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/wait_bit.h>
 
@@ -56,15 +58,10 @@ void sloop_fence_raise(struct sloop_device *dev)
 /*
  * The queue has been frozen once, so no request of the last binding is left, not
  * even one that was on its way to its tag. Requests that were let in afterwards
- * belong to whatever comes next.
- *
- * The limits of the last file are reset here, and not on the last close, because
- * whoever changes a limit through sysfs holds the lock of the limits while it waits
- * for I/O. The device may be gone when this returns.
+ * belong to whatever comes next. The device may be gone when this returns.
  */
 static void sloop_fence_down(struct sloop_device *dev)
 {
-	sloop_limits_reset(dev);
 	sloop_dev_set_free(dev);	/* before it can be bound again */
 	smp_store_release(&dev->fence_up, false);
 	smp_mb();			/* the store, then the look for waiters */
@@ -85,15 +82,22 @@ static unsigned int sloop_fences_take(struct sloop_device *batch[])
 		batch[nr++] = dev;
 	}
 	if (!list_empty(&sloop_fences))
-		queue_delayed_work(sloop_ctl_wq, &sloop_fences_work, 0);
+		mod_delayed_work(sloop_ctl_wq, &sloop_fences_work, 0);
 	spin_unlock(&sloop_fences_lock);
 	return nr;
 }
 
-/* A device that does not drain in time is left to a work item of its own. */
+/*
+ * The limits of the last file are reset here, and not on the last close, because
+ * whoever changes a limit through sysfs holds the lock of the limits while it waits
+ * for I/O.
+ *
+ * A device that holds up the others is left to a work item of its own.
+ */
 static void sloop_fences_workfn(struct work_struct *work)
 {
 	struct sloop_device *batch[SLOOP_FENCE_BATCH];
+	bool drained[SLOOP_FENCE_BATCH];
 	unsigned int i, nr = sloop_fences_take(batch);
 	long left = SLOOP_FENCE_PATIENCE;
 
@@ -103,31 +107,44 @@ static void sloop_fences_workfn(struct work_struct *work)
 	for (i = 0; i < nr; i++) {
 		struct request_queue *q = batch[i]->disk->queue;
 
-		left = blk_mq_freeze_queue_wait_timeout(q, left);
+		left = blk_mq_freeze_queue_wait_timeout(q, max(left, 1L));
+		drained[i] = left > 0;
 		blk_mq_unfreeze_queue_nomemrestore(q);
-		if (!left) {
-			queue_work(sloop_ctl_wq, &batch[i]->fence_work);
-			batch[i] = NULL;
-		}
 	}
 
-	for (i = 0; i < nr; i++)
-		if (batch[i])
+	for (i = 0; i < nr; i++) {
+		if (drained[i] && sloop_limits_try_reset(batch[i])) {
 			sloop_fence_down(batch[i]);
+			continue;
+		}
+		if (!drained[i])
+			sloop_dev_set_stuck(batch[i]);
+		queue_work(sloop_ctl_wq, &batch[i]->fence_work);
+	}
 }
 
 /**
  * sloop_fence_workfn - bring down the fence of one device
  * @work: sloop_device::fence_work; sloop_fence_end() waits for it
+ *
+ * The waits have no limit. They are cut into pieces because a kworker that waits for
+ * somebody who is held up in the block layer is no hung task.
  */
 void sloop_fence_workfn(struct work_struct *work)
 {
 	struct sloop_device *dev = container_of(work, struct sloop_device,
 						fence_work);
-	unsigned int memflags;
+	struct request_queue *q = dev->disk->queue;
 
-	memflags = blk_mq_freeze_queue(dev->disk->queue);
-	blk_mq_unfreeze_queue(dev->disk->queue, memflags);
+	blk_freeze_queue_start(q);
+	while (!blk_mq_freeze_queue_wait_timeout(q, SLOOP_FENCE_PATIENCE))
+		sloop_dev_set_stuck(dev);
+	blk_mq_unfreeze_queue_nomemrestore(q);
+
+	while (!sloop_limits_try_reset(dev)) {
+		sloop_dev_set_stuck(dev);
+		schedule_timeout_uninterruptible(SLOOP_FENCE_DELAY);
+	}
 	sloop_fence_down(dev);
 }
 
@@ -146,7 +163,8 @@ static void sloop_fence_kick(struct sloop_device *dev)
  * sloop_fence_wait - wait until nothing is left of the last binding
  * @dev: the device
  *
- * Context: process context; no lock of the driver held.
+ * Context: process context, sleeps; no lock of the driver held, and no claim of the
+ * block device, for which others wait without being killable.
  * Return: 0, or -ERESTARTSYS if the task has been killed.
  */
 int sloop_fence_wait(struct sloop_device *dev)
@@ -167,7 +185,10 @@ int sloop_fence_wait(struct sloop_device *dev)
 void sloop_fence_end(struct sloop_device *dev)
 {
 	sloop_fence_kick(dev);
-	wait_var_event(&dev->fence_up, !smp_load_acquire(&dev->fence_up));
+	/* In pieces, as sloop_fence_workfn() waits. */
+	while (!wait_var_event_timeout(&dev->fence_up,
+				       !smp_load_acquire(&dev->fence_up), HZ))
+		;
 	flush_work(&dev->fence_work);
 }
 

@@ -166,6 +166,7 @@ struct sloop_lane {
  * @degrade_work: takes discard out of the limits of a file that cannot do it
  * @fence_up: requests of the last binding may still be in the queue, and a bind
  *	has to wait
+ * @fence_stuck: the queue does not drain; the device is not given out
  * @fence_node: in the list of those whose fence is to come down
  * @fence_work: brings down the fence of this device alone
  * @late_io: requests that were refused because they came after the detach
@@ -190,6 +191,7 @@ struct sloop_device {
 	struct work_struct	unbind_work;
 	struct work_struct	degrade_work;
 	bool			fence_up;
+	bool			fence_stuck;
 	struct list_head	fence_node;
 	struct work_struct	fence_work;
 	atomic64_t		late_io;
@@ -269,6 +271,7 @@ int sloop_dev_ctl_remove(int number);
 int sloop_dev_get_free(void);
 void sloop_dev_set_taken(struct sloop_device *dev);
 void sloop_dev_set_fenced(struct sloop_device *dev);
+void sloop_dev_set_stuck(struct sloop_device *dev);
 void sloop_dev_set_free(struct sloop_device *dev);
 void sloop_dev_remove_all(void);
 
@@ -345,6 +348,7 @@ void sloop_limits_of_backing(const struct sloop_backing *backing,
 void sloop_limits_of_dio(const struct sloop_backing *backing,
 			 struct queue_limits *lim);
 void sloop_limits_reset(struct sloop_device *dev);
+bool sloop_limits_try_reset(struct sloop_device *dev);
 
 /* io-submit.c */
 extern const struct blk_mq_ops sloop_mq_ops;

@@ -83,11 +83,28 @@ void sloop_limits_of_backing(const struct sloop_backing *backing,
 	sloop_limits_of_discard(backing, lim);
 }
 
+static int sloop_limits_of_unbound(struct request_queue *q,
+				   struct queue_limits *lim)
+{
+	lim->logical_block_size = SECTOR_SIZE;
+	lim->physical_block_size = SECTOR_SIZE;
+	lim->io_min = SECTOR_SIZE;
+	lim->dma_alignment = SECTOR_SIZE - 1;
+	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
+			   BLK_FEAT_ROTATIONAL);
+	lim->max_hw_discard_sectors = 0;
+	lim->max_write_zeroes_sectors = 0;
+	lim->discard_granularity = 0;
+
+	return queue_limits_commit_update(q, lim);
+}
+
 /**
  * sloop_limits_reset - give a device the limits of one without a file
  * @dev: the device, unbound
  *
- * No freeze: an unbound device has no I/O.
+ * The queue is not frozen: a request that enters it now comes late and is refused,
+ * whatever limits it has seen.
  *
  * Context: may sleep, also until somebody who changes a limit through sysfs has
  * waited for the I/O of the device.
@@ -97,15 +114,23 @@ void sloop_limits_reset(struct sloop_device *dev)
 	struct request_queue *q = dev->disk->queue;
 	struct queue_limits lim = queue_limits_start_update(q);
 
-	lim.logical_block_size = SECTOR_SIZE;
-	lim.physical_block_size = SECTOR_SIZE;
-	lim.io_min = SECTOR_SIZE;
-	lim.dma_alignment = SECTOR_SIZE - 1;
-	lim.features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			  BLK_FEAT_ROTATIONAL);
-	lim.max_hw_discard_sectors = 0;
-	lim.max_write_zeroes_sectors = 0;
-	lim.discard_granularity = 0;
+	WARN_ON_ONCE(sloop_limits_of_unbound(q, &lim));
+}
 
-	WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
+/**
+ * sloop_limits_try_reset - do that if it can be done at once
+ * @dev: the device, unbound
+ *
+ * Context: process context; waits for nobody.
+ * Return: false if somebody else is changing the limits.
+ */
+bool sloop_limits_try_reset(struct sloop_device *dev)
+{
+	struct request_queue *q = dev->disk->queue;
+	struct queue_limits lim;
+
+	if (!compat_limits_trystart(q, &lim))
+		return false;
+	WARN_ON_ONCE(sloop_limits_of_unbound(q, &lim));
+	return true;
 }

@@ -241,7 +241,26 @@ static inline void queue_limits_cancel_update(struct request_queue *q)
 	mutex_unlock(&q->sysfs_lock);
 }
 
+static inline bool compat_limits_trystart(struct request_queue *q,
+					  struct compat_queue_limits *clim)
+{
+	if (!mutex_trylock(&q->sysfs_lock))
+		return false;
+	*clim = compat_queue_limits_read(q);
+	return true;
+}
+
 #define queue_limits compat_queue_limits
+#else
+/* As queue_limits_start_update(), if that need not wait. No kernel has it. */
+static inline bool compat_limits_trystart(struct request_queue *q,
+					  struct queue_limits *lim)
+{
+	if (!mutex_trylock(&q->limits_lock))
+		return false;
+	*lim = q->limits;
+	return true;
+}
 #endif
 
 #ifndef HAVE_ALLOC_DISK_LIMITS
