@@ -36,6 +36,9 @@
  *	hold=1		only open the device; a second line, "go", does the rest
  *	wait=MSEC	how long read() waits for what is in flight (20000)
  *
+ * "enter PATH" opens a block device, enters its queue like a bio that has no tag yet,
+ * and closes the device; "leave" or the end of the run leaves the queue.
+ *
  * "slow SYMBOL USEC" makes that kernel function take longer, for a wide window;
  * "slow off" ends it.
  *
@@ -43,6 +46,7 @@
  */
 
 #include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/kprobes.h>
@@ -133,6 +137,7 @@ struct stray_run {
 	struct block_device *bdev;
 	struct file *bdev_file;
 	struct device *bdev_ref;	/* the closed bdev stays addressable */
+	struct request_queue *entered;
 	void *data;			/* what all writes write */
 	struct stray_rq *rqs;
 	unsigned int nr_rqs;
@@ -678,6 +683,36 @@ static int stray_command_slow(char *line)
 	return err ?: stray_slow_set(symbol, usec);
 }
 
+static int stray_enter(struct stray_run *run, const char *path)
+{
+	struct request_queue *q;
+	int err;
+
+	if (run->entered || run->rqs)
+		return -EBUSY;
+	strscpy(run->dev, path, sizeof(run->dev));
+	err = stray_bdev_open(run);
+	if (err)
+		return err;
+
+	q = bdev_get_queue(run->bdev);
+	if (percpu_ref_tryget_live(&q->q_usage_counter))
+		run->entered = q;	/* which keeps the disk from going away */
+	else
+		err = -EAGAIN;
+	stray_bdev_close(run, true);
+	return err;
+}
+
+static int stray_leave(struct stray_run *run)
+{
+	if (!run->entered)
+		return -EINVAL;
+	percpu_ref_put(&run->entered->q_usage_counter);
+	run->entered = NULL;
+	return 0;
+}
+
 static int stray_go(struct stray_run *run)
 {
 	int err;
@@ -707,6 +742,14 @@ static ssize_t stray_write(struct file *file, const char __user *from,
 
 	if (!strncmp(line, "slow ", 5)) {
 		err = stray_command_slow(line + 5);
+		goto out;
+	}
+	if (!strncmp(line, "enter ", 6)) {
+		err = stray_enter(run, strim(line + 6));
+		goto out;
+	}
+	if (!strcmp(strim(line), "leave")) {
+		err = stray_leave(run);
 		goto out;
 	}
 	if (run->held && !strcmp(strim(line), "go")) {
@@ -840,6 +883,7 @@ static int stray_release(struct inode *inode, struct file *file)
 {
 	struct stray_run *run = file->private_data;
 
+	stray_leave(run);
 	stray_close(run);
 	stray_set_closed(run);
 	stray_run_put(run);
