@@ -39,6 +39,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -596,6 +597,16 @@ static int do_user(char **a)
 	return 0;
 }
 
+/* lock_all: from now on there is no new mapping for somebody without privileges (EAGAIN). */
+static int do_lock_all(char **a)
+{
+	struct rlimit none = { 0, 0 };
+
+	if (mlockall(MCL_FUTURE) || setrlimit(RLIMIT_MEMLOCK, &none))
+		return -errno;
+	return 0;
+}
+
 /* touch PATH and wait PATH: how a script and a running lo meet. */
 static int do_touch(char **a)
 {
@@ -975,6 +986,7 @@ static const struct {
 	{ "rrpart", do_rrpart },
 	{ "part_add", do_part_add },
 	{ "user", do_user },
+	{ "lock_all", do_lock_all },
 	{ "mount", do_mount },
 	{ "umount", do_umount },
 	{ "touch", do_touch },
