@@ -602,6 +602,7 @@ static int do_lock_all(char **a)
 {
 	struct rlimit none = { 0, 0 };
 
+	(void)a;
 	if (mlockall(MCL_FUTURE) || setrlimit(RLIMIT_MEMLOCK, &none))
 		return -errno;
 	return 0;
@@ -783,23 +784,28 @@ static double now(void)
 }
 
 /*
- * look PATH TIMES BYTE [BOUND]: open the device and read its first block, again and
- * again; more often than TIMES, for up to a minute, until it was bound BOUND times.
- * An open may end with ENXIO, an unbound device has no data; a bound one has BYTE.
- * Gives how often it was bound/unbound/closed for newcomers.
+ * look PATH TIMES BYTE [BOUND [FILE]]: open the device and read its first block, again
+ * and again; more often than TIMES, for up to a minute, until it was bound BOUND times
+ * and FILE is there. An open may end with ENXIO, an unbound device has no data; a bound
+ * one has BYTE. Gives how often it was bound/unbound/closed for newcomers.
  */
 static int do_look(char **a)
 {
 	unsigned long bound = 0, unbound = 0, refused = 0, i, times = num(arg(a, 1));
 	unsigned char want = num(arg(a, 2)), *b = buffer(4096);
 	unsigned long enough = a[3] ? num(a[3]) : 0;
+	const char *end = a[3] ? a[4] : NULL;
 	double until = now() + 60e6;
 	int ret = 0;
 
-	for (i = 0; !ret && (i < times || (bound < enough && now() < until)); i++) {
-		int f = open(a[0], O_RDONLY | O_CLOEXEC);
+	for (i = 0; !ret; i++) {
+		bool more = i < times || bound < enough || (end && access(end, F_OK));
 		ssize_t n;
+		int f;
 
+		if (!more || (i >= times && now() >= until))
+			break;
+		f = open(a[0], O_RDONLY | O_CLOEXEC);
 		if (f < 0 && errno == ENXIO) {
 			refused++;
 			continue;
