@@ -240,7 +240,6 @@ static void sloop_dev_remove(struct sloop_device *dev)
 	put_disk(dev->disk);
 }
 
-/* Returns 1 if the fence has to come down first. */
 static int sloop_dev_condemn(struct sloop_device *dev)
 {
 	int ret;
@@ -250,12 +249,18 @@ static int sloop_dev_condemn(struct sloop_device *dev)
 		return ret;
 	if (dev->state != SLOOP_UNBOUND || disk_openers(dev->disk) > 0)
 		ret = -EBUSY;
-	else if (READ_ONCE(dev->fence_up))
-		ret = 1;
 	else
 		sloop_state_set(dev, SLOOP_REMOVING);
 	mutex_unlock(&dev->lock);
 	return ret;
+}
+
+/* Who wanted it removed has been killed. */
+static void sloop_dev_reprieve(struct sloop_device *dev)
+{
+	mutex_lock(&dev->lock);
+	sloop_state_set(dev, SLOOP_UNBOUND);
+	mutex_unlock(&dev->lock);
 }
 
 /**
@@ -288,11 +293,12 @@ int sloop_dev_ctl_remove(int number)
 	if (ret)
 		return ret;
 
-	/* Here the wait can be interrupted, in sloop_dev_remove() it cannot. */
-	while ((ret = sloop_dev_condemn(dev)) > 0) {
+	ret = sloop_dev_condemn(dev);
+	if (!ret) {
+		/* Here the wait can be interrupted, in sloop_dev_remove() not. */
 		ret = sloop_fence_wait(dev);
 		if (ret)
-			break;
+			sloop_dev_reprieve(dev);
 	}
 	if (ret)
 		sloop_set_visible(dev);

@@ -9,7 +9,7 @@ static const unsigned long sloop_next_states[] = {
 	[SLOOP_UNBOUND]	 = BIT(SLOOP_BOUND) | BIT(SLOOP_REMOVING),
 	[SLOOP_BOUND]	 = BIT(SLOOP_DRAINING),
 	[SLOOP_DRAINING] = BIT(SLOOP_UNBOUND),
-	[SLOOP_REMOVING] = 0,
+	[SLOOP_REMOVING] = BIT(SLOOP_UNBOUND),
 };
 
 /**

@@ -204,7 +204,8 @@ inline sloop_state_set(new)
 {
 	assert((state == UNBOUND && (new == BOUND || new == REMOVING)) ||
 	       (state == BOUND && new == DRAINING) ||
-	       (state == DRAINING && new == UNBOUND));
+	       (state == DRAINING && new == UNBOUND) ||
+	       (state == REMOVING && new == UNBOUND));
 	state = new
 }
 
@@ -996,6 +997,17 @@ inline sloop_dev_condemn(condemned)
 	}
 }
 
+/* Killed while it waits for the fence. */
+inline sloop_dev_reprieve(condemned)
+{
+	atomic {
+		condemned && dev_lock == 0 && (fence_pending || fence_running) ->
+		device_code();
+		sloop_state_set(UNBOUND);
+		condemned = false
+	}
+}
+
 /* The control node is open meanwhile. */
 proctype sloop_dev_ctl_remove()
 {
@@ -1010,6 +1022,10 @@ proctype sloop_dev_ctl_remove()
 	:: atomic { going -> goto out }
 	fi;
 	sloop_dev_condemn(condemned);
+	if
+	:: sloop_dev_reprieve(condemned)
+	:: true
+	fi;
 	if
 	:: condemned -> sloop_dev_remove()
 	:: else -> visible = true
