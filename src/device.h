@@ -46,7 +46,8 @@
  * @SLOOP_BOUND: serves I/O from a backing file
  * @SLOOP_DRAINING: being detached: the I/O of present openers and stray
  *	requests is still served, a new open gets -ENXIO
- * @SLOOP_REMOVING: the disk is being deleted
+ * @SLOOP_REMOVING: the disk is being deleted, or will be when the fence is down; a
+ *	new open gets -ENXIO. Unbound again if the remover is killed before that.
  *
  * Written by sloop_state_set() alone.
  */
