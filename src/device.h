@@ -354,7 +354,6 @@ bool sloop_limits_try_reset(struct sloop_device *dev);
 /* io-submit.c */
 extern const struct blk_mq_ops sloop_mq_ops;
 bool sloop_dev_busy(struct sloop_device *dev);
-void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
 static inline struct request *sloop_cmd_rq(const struct sloop_cmd *cmd)
 {
 	return blk_mq_rq_from_pdu((void *)cmd);
@@ -365,6 +364,11 @@ static inline struct sloop_device *sloop_cmd_dev(const struct sloop_cmd *cmd)
 	return sloop_cmd_rq(cmd)->q->queuedata;
 }
 
+/* io-end.c */
+void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
+void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
+void sloop_complete_rq(struct request *rq);
+
 /* io-lane.c */
 void sloop_io_might_open(struct sloop_device *dev);
 void sloop_io_might_wait(void);
@@ -374,7 +378,6 @@ int sloop_lanes_start(struct sloop_device *dev);
 bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd);
 void sloop_cmd_to_lane(struct sloop_cmd *cmd);
 void sloop_lane_kick(struct sloop_device *dev, unsigned int lane);
-void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
 void sloop_cmd_workfn(struct work_struct *work);
 
 /* io-cgroup.c */

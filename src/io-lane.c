@@ -125,21 +125,6 @@ void sloop_lane_kick(struct sloop_device *dev, unsigned int lane)
 		queue_work(dev->wq, &dev->lanes[lane].work);
 }
 
-/**
- * sloop_cmd_to_worker - pass a command on to a work item of its own
- * @cmd: the command, pinned
- * @res: what the last try gave, for the trace
- *
- * Context: any.
- */
-void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res)
-{
-	struct sloop_device *dev = sloop_cmd_dev(cmd);
-
-	trace_sloop_rq_hand_over(dev, sloop_cmd_rq(cmd), res);
-	queue_work(dev->wq, &cmd->work);
-}
-
 static void sloop_lane_submit(struct llist_node *cmds)
 {
 	struct sloop_cmd *cmd, *next;

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * The way in and the way out of a request: pinned in ->queue_rq(), which never
- * enters the lower filesystem, and ended after it has been unpinned.
- */
+/* The way in of a request: pinned in ->queue_rq(), which never enters the file. */
 
-#include <linux/bio.h>
 #include <linux/ratelimit.h>
 #include <linux/sbitmap.h>
 
@@ -123,59 +119,6 @@ static int sloop_init_request(struct blk_mq_tag_set *set, struct request *rq,
 
 	INIT_WORK(&cmd->work, sloop_cmd_workfn);
 	return 0;
-}
-
-/**
- * sloop_cmd_end - a command has its result
- * @cmd: the command; gone when the function returns
- * @status: result for the submitter
- *
- * Context: any.
- */
-void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status)
-{
-	struct request *rq = sloop_cmd_rq(cmd);
-	struct sloop_device *dev = sloop_cmd_dev(cmd);
-
-	if (cmd->bvec && cmd->bvec != cmd->inline_bvec) {
-		if (cmd->pooled)
-			mempool_free(cmd->bvec, dev->bvec_pool);
-		else
-			kfree(cmd->bvec);
-	}
-	cmd->bvec = NULL;
-	cmd->status = status;
-	trace_sloop_rq_complete(dev, rq, blk_status_to_errno(status));
-
-	sloop_backing_unpin(cmd->backing, cmd->lane);
-	blk_mq_complete_request(rq);
-}
-
-/*
- * Of a request that failed half-way, the bios before that point are done: that
- * is the truth, and lets a read-ahead that hits the end of the file succeed up to
- * there. A read gets zeroes where it got no data. FUA is promised for the whole.
- */
-static void sloop_complete_rq(struct request *rq)
-{
-	struct sloop_cmd *cmd = blk_mq_rq_to_pdu(rq);
-	blk_status_t status = cmd->status;
-
-	if (unlikely(status != BLK_STS_OK)) {
-		unsigned int done;
-
-		done = round_down(cmd->done, queue_logical_block_size(rq->q));
-		if (done && done < blk_rq_bytes(rq) &&
-		    !(rq->cmd_flags & REQ_FUA))
-			blk_update_request(rq, BLK_STS_OK, done);
-		if (req_op(rq) == REQ_OP_READ) {
-			struct bio *bio;
-
-			__rq_for_each_bio(bio, rq)
-				zero_fill_bio(bio);
-		}
-	}
-	blk_mq_end_request(rq, status);
 }
 
 const struct blk_mq_ops sloop_mq_ops = {
