@@ -12,6 +12,12 @@
 #define SLOOP_MAX_HW_SECTORS	2560u
 
 /*
+ * A hardware queue has a lane, whose work items are few for many requests. Each
+ * costs memory in every device, bound or not.
+ */
+#define SLOOP_MAX_QUEUES	8u
+
+/*
  * So many devices may have a fence before one of them is given out, to be waited
  * for. A fence takes some 20 ms.
  */
@@ -182,7 +188,7 @@ int sloop_dev_add(int number)
 		goto out_free;
 
 	dev->tag_set.ops = &sloop_mq_ops;
-	dev->tag_set.nr_hw_queues = nr_cpu_ids;
+	dev->tag_set.nr_hw_queues = min(num_online_cpus(), SLOOP_MAX_QUEUES);
 	dev->tag_set.queue_depth = sloop_hw_queue_depth;
 	dev->tag_set.numa_node = NUMA_NO_NODE;
 	dev->tag_set.cmd_size = sizeof(struct sloop_cmd);
