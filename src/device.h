@@ -58,6 +58,15 @@ enum sloop_state {
 	SLOOP_REMOVING,
 };
 
+/*
+ * How many workers a device may have in the filesystem at once: for reads that block,
+ * for what waits for the disk, for holes and zeroes, and for writes.
+ */
+#define SLOOP_READERS		32
+#define SLOOP_SYNCERS		4
+#define SLOOP_TRIMMERS		2
+#define SLOOP_WRITERS		16
+
 /* One hardware queue's share of the pins, on a cache line of its own. */
 struct sloop_pins {
 	atomic_t nr;
@@ -77,6 +86,10 @@ struct sloop_pins {
  * @isreg: @file is a regular file (its writes need freeze protection)
  * @fsync_fua: IOCB_DSYNC cannot be relied on here, follow up with an fsync
  * @no_discard: set once, when @file turns out not to punch holes
+ * @no_nowait: set once for reads or writes, when @file turns out not to do them with
+ *	IOCB_NOWAIT
+ * @refusals: tries in a row, of reads or writes, that would have blocked
+ * @pause: reads or writes to come that are not tried, because many would have blocked
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
@@ -87,8 +100,8 @@ struct sloop_pins {
  * @pins: requests that use the handle, by hardware queue
  *
  * Immutable once published in sloop_device::backing, except for @min_dio
- * and @dio_mem_mask, which are the control path's own, and for @no_discard,
- * @retired, @refs, @rcu, @gfp_node and @pins.
+ * and @dio_mem_mask, which are the control path's own, and for @no_discard to
+ * @pause, @retired, @refs, @rcu, @gfp_node and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
  */
@@ -105,6 +118,9 @@ struct sloop_backing {
 	bool		fsync_fua;
 
 	bool		no_discard;
+	bool		no_nowait[2];
+	int		refusals[2];
+	int		pause[2];
 	bool		retired;
 	refcount_t	refs;
 	struct rcu_head	rcu;
@@ -144,12 +160,29 @@ struct sloop_lane {
 } ____cacheline_aligned_in_smp;
 
 /**
+ * struct sloop_worker - serves the commands of a crew, and may block
+ * @work: queued when there are commands
+ * @dev: the device
+ * @crew: the crew
+ * @idle_node: in sloop_crew::idle, while it is not @running
+ * @running: it has looked for commands and found some
+ */
+struct sloop_worker {
+	struct work_struct	work;
+	struct sloop_device	*dev;
+	struct sloop_crew	*crew;
+	struct list_head	idle_node;
+	bool			running;
+};
+
+/**
  * struct sloop_device - a loop device
  * @number: N of loopN
  * @disk: the disk; its reference count is that of this structure
  * @tag_set: one set of tags, shared by all hardware queues
  * @lanes: one for each hardware queue
- * @wq: runs lanes and commands; allocated by the first bind
+ * @wq: runs lanes and workers; allocated by the first bind
+ * @crews: the workers for what may block; likewise
  * @bvec_pool: for vectors that cannot be allocated otherwise; likewise
  * @backing: the current handle; published and retired by the holder of the
  *	control path (@lock in %SLOOP_BOUND, the unbinder in %SLOOP_DRAINING)
@@ -178,6 +211,7 @@ struct sloop_device {
 	struct blk_mq_tag_set	tag_set;
 	struct sloop_lane	*lanes;
 	struct workqueue_struct	*wq;
+	struct sloop_crews	*crews;
 	mempool_t		*bvec_pool;
 	struct sloop_backing __rcu *backing;
 
@@ -201,11 +235,12 @@ struct sloop_device {
 /**
  * struct sloop_cmd - per-request data
  * @lane_node: in sloop_lane::cmds
- * @work: for what may block: one work item for each command
+ * @crew_node: in sloop_crew::cmds, or in what a worker has taken of those
  * @backing: the handle that this command has pinned
  * @lane: number of the hardware queue, which is also the index of its pin
  * @nowait: the try under way carries IOCB_NOWAIT
  * @write_started: freeze protection of the backing filesystem is held
+ * @starved: tries that ended for lack of memory
  * @pooled: @bvec came from sloop_device::bvec_pool
  * @status: result for the submitter
  * @refs: of one try: the completion's and the submitter's
@@ -216,13 +251,16 @@ struct sloop_device {
  * @inline_bvec: used for @bvec if they fit
  */
 struct sloop_cmd {
-	struct llist_node	lane_node;
-	struct work_struct	work;
+	union {
+		struct llist_node	lane_node;
+		struct list_head	crew_node;
+	};
 	struct sloop_backing	*backing;
 	unsigned int		lane;
 	bool			nowait;
 	bool			write_started;
 	bool			pooled;
+	unsigned short		starved;
 	blk_status_t		status;
 	atomic_t		refs;
 	long			res;
@@ -351,9 +389,6 @@ void sloop_limits_of_dio(const struct sloop_backing *backing,
 void sloop_limits_reset(struct sloop_device *dev);
 bool sloop_limits_try_reset(struct sloop_device *dev);
 
-/* io-submit.c */
-extern const struct blk_mq_ops sloop_mq_ops;
-bool sloop_dev_busy(struct sloop_device *dev);
 static inline struct request *sloop_cmd_rq(const struct sloop_cmd *cmd)
 {
 	return blk_mq_rq_from_pdu((void *)cmd);
@@ -363,6 +398,18 @@ static inline struct sloop_device *sloop_cmd_dev(const struct sloop_cmd *cmd)
 {
 	return sloop_cmd_rq(cmd)->q->queuedata;
 }
+
+/* io-submit.c */
+extern const struct blk_mq_ops sloop_mq_ops;
+bool sloop_dev_busy(struct sloop_device *dev);
+
+/* io-crew.c */
+int sloop_crews_alloc(struct sloop_device *dev, work_func_t func);
+unsigned int sloop_crews_workers(void);
+void sloop_crew_add(struct sloop_cmd *cmd);
+unsigned int sloop_crew_take(struct sloop_device *dev,
+			     struct sloop_worker *worker,
+			     struct list_head *batch, unsigned int served);
 
 /* io-end.c */
 void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
@@ -378,7 +425,6 @@ int sloop_lanes_start(struct sloop_device *dev);
 bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd);
 void sloop_cmd_to_lane(struct sloop_cmd *cmd);
 void sloop_lane_kick(struct sloop_device *dev, unsigned int lane);
-void sloop_cmd_workfn(struct work_struct *work);
 
 /* io-cgroup.c */
 struct sloop_charge {
@@ -392,11 +438,12 @@ void sloop_charge_leave(struct sloop_charge *charge);
 /* io-rw.c */
 enum sloop_try {
 	SLOOP_TRY_CONSUMED,	/* the command may be gone already */
-	SLOOP_TRY_WOULD_BLOCK,	/* nothing was done: use a work item */
+	SLOOP_TRY_WOULD_BLOCK,	/* nothing was done: leave it to a worker */
 };
 enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block);
 int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len);
 int sloop_cmd_fsync(struct sloop_cmd *cmd);
+bool sloop_nowait_worth_it(struct sloop_backing *backing, unsigned int dir);
 
 /* io-nodata.c */
 void sloop_cmd_nodata(struct sloop_cmd *cmd);

@@ -10,7 +10,7 @@
 #include "trace.h"
 
 /**
- * sloop_cmd_to_worker - pass a command on to a work item of its own
+ * sloop_cmd_to_worker - pass a command on to those who may block
  * @cmd: the command, pinned
  * @res: what the last try gave, for the trace
  *
@@ -21,7 +21,7 @@ void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res)
 	struct sloop_device *dev = sloop_cmd_dev(cmd);
 
 	trace_sloop_rq_hand_over(dev, sloop_cmd_rq(cmd), res);
-	queue_work(dev->wq, &cmd->work);
+	sloop_crew_add(cmd);
 }
 
 /**

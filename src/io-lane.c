@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Who submits a command. A lane belongs to a hardware queue and submits what has
- * gathered there, in order and under one block plug; it never blocks. What would
- * block goes to a work item of its own, so that a slow request holds up no other.
+ * gathered there, in order and under one block plug, without waiting for anything
+ * that takes long. What would block goes to a worker (io-crew.c).
  *
  * The workqueue is unbound (no worker competes with the submitter for its CPU)
  * and freezable (hibernation must not race with I/O to the backing file). It has
@@ -11,12 +11,16 @@
  */
 
 #include <linux/blkdev.h>
+#include <linux/delay.h>
 #include <linux/lockdep.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "device.h"
 #include "trace.h"
+
+/* How long a command without memory waits before it is tried again, in ms. */
+#define SLOOP_STARVED_MS	20
 
 #define SLOOP_IO_FLAGS	(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO)
 
@@ -86,14 +90,12 @@ bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd)
 {
 	const struct request *rq = sloop_cmd_rq(cmd);
 
-	if (!cmd->backing->nowait)
-		return false;
-
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
-		return true;
+		return sloop_nowait_worth_it(cmd->backing, READ);
 	case REQ_OP_WRITE:
-		return cmd->backing->dio && !(rq->cmd_flags & REQ_FUA);
+		return cmd->backing->dio && !(rq->cmd_flags & REQ_FUA) &&
+			sloop_nowait_worth_it(cmd->backing, WRITE);
 	default:
 		return false;
 	}
@@ -159,16 +161,14 @@ static void sloop_lane_workfn(struct work_struct *work)
 	sloop_io_scope_leave(saved);
 }
 
-/**
- * sloop_cmd_workfn - do a command, or what is left of it, blocking as needed
- * @work: sloop_cmd::work
- */
-void sloop_cmd_workfn(struct work_struct *work)
+/* Do a command, or what is left of it, blocking as needed. */
+static void sloop_worker_serve(struct sloop_cmd *cmd)
 {
-	struct sloop_cmd *cmd = container_of(work, struct sloop_cmd, work);
 	struct request *rq = sloop_cmd_rq(cmd);
-	unsigned int saved = sloop_io_scope_enter();
 	struct sloop_charge charge;
+
+	if (unlikely(cmd->starved))
+		msleep(SLOOP_STARVED_MS);
 
 	sloop_charge_enter(&charge, rq);
 	switch (req_op(rq)) {
@@ -183,6 +183,29 @@ void sloop_cmd_workfn(struct work_struct *work)
 		sloop_cmd_nodata(cmd);
 	}
 	sloop_charge_leave(&charge);
+}
+
+static void sloop_worker_workfn(struct work_struct *work)
+{
+	struct sloop_worker *worker = container_of(work, struct sloop_worker,
+						   work);
+	struct sloop_device *dev = worker->dev;
+	unsigned int saved = sloop_io_scope_enter();
+	struct sloop_cmd *cmd, *next;
+	unsigned int nr = 0;
+	LIST_HEAD(batch);
+
+	while ((nr = sloop_crew_take(dev, worker, &batch, nr))) {
+		struct blk_plug plug;
+
+		/* Whoever sleeps lets go what is plugged. */
+		blk_start_plug(&plug);
+		list_for_each_entry_safe(cmd, next, &batch, crew_node)
+			sloop_worker_serve(cmd);
+		blk_finish_plug(&plug);
+		INIT_LIST_HEAD(&batch);
+		cond_resched();
+	}
 	sloop_io_scope_leave(saved);
 }
 
@@ -227,12 +250,18 @@ int sloop_lanes_start(struct sloop_device *dev)
 		if (!dev->bvec_pool)
 			return -ENOMEM;
 	}
-	/* As many work items at once as there can be commands and lanes. */
+	if (!dev->crews) {
+		int err = sloop_crews_alloc(dev, sloop_worker_workfn);
+
+		if (err)
+			return err;
+	}
+	/* Nobody waits for another one's end. */
 	if (!dev->wq) {
 		dev->wq = alloc_workqueue("safeloop%d",
 				WQ_UNBOUND | WQ_FREEZABLE,
 				min_t(unsigned int, WQ_MAX_ACTIVE,
-				      dev->tag_set.queue_depth +
+				      sloop_crews_workers() +
 				      dev->tag_set.nr_hw_queues),
 				dev->number);
 		if (!dev->wq)
@@ -249,6 +278,7 @@ void sloop_lanes_free(struct sloop_device *dev)
 {
 	if (dev->wq)
 		destroy_workqueue(dev->wq);
+	kfree(dev->crews);
 	mempool_destroy(dev->bvec_pool);
 	kvfree(dev->lanes);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Flush, discard and write zeroes: always in a work item of their own. */
+/* Flush, discard and write zeroes: always done by a worker. */
 
 #include <linux/fs.h>
 #include <linux/falloc.h>	/* not self-contained */

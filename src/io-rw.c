@@ -12,6 +12,16 @@
 #include "device.h"
 #include "trace.h"
 
+/*
+ * Tries in a row that would have blocked, after which so many requests go to a worker
+ * at once; the next one is a try again.
+ */
+#define SLOOP_REFUSALS		8
+#define SLOOP_PAUSE		64
+
+/* Tries without memory, SLOOP_STARVED_MS apart, until that is an error: 30 s. */
+#define SLOOP_STARVED_TRIES	1500
+
 /* Does FUA take more than IOCB_DSYNC here? */
 static bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
 {
@@ -39,7 +49,7 @@ int sloop_cmd_fsync(struct sloop_cmd *cmd)
 /*
  * The array has room for as many vectors as the queue has segments, and every
  * vector is at least a segment. Lack of memory is no I/O error: in a lane the
- * command moves to a work item, there it waits for the pool.
+ * command moves to a worker, there it waits for the pool.
  */
 static struct bio_vec *sloop_cmd_alloc_bvec(struct sloop_cmd *cmd,
 					    unsigned int nr, bool may_block)
@@ -115,11 +125,59 @@ static bool sloop_cmd_start_write(struct sloop_cmd *cmd, bool may_block)
 	return true;
 }
 
+/**
+ * sloop_nowait_worth_it - may a command be tried with IOCB_NOWAIT?
+ * @backing: the handle
+ * @dir: READ or WRITE
+ *
+ * A handle remembers what its file cannot do, and stops trying for a while when it
+ * mostly would have blocked.
+ *
+ * Context: any; the counters need not be exact.
+ */
+bool sloop_nowait_worth_it(struct sloop_backing *backing, unsigned int dir)
+{
+	int pause;
+
+	if (!backing->nowait || READ_ONCE(backing->no_nowait[dir]))
+		return false;
+	pause = READ_ONCE(backing->pause[dir]);
+	if (likely(pause <= 0))
+		return true;
+	WRITE_ONCE(backing->pause[dir], pause - 1);
+	return false;
+}
+
+static void sloop_nowait_learn(struct sloop_backing *backing, unsigned int dir,
+			       long res)
+{
+	int refusals = READ_ONCE(backing->refusals[dir]);
+
+	if (res == -EOPNOTSUPP) {
+		WRITE_ONCE(backing->no_nowait[dir], true);
+	} else if (res == -EAGAIN) {
+		if (refusals < SLOOP_REFUSALS)
+			WRITE_ONCE(backing->refusals[dir], refusals + 1);
+		else
+			WRITE_ONCE(backing->pause[dir], SLOOP_PAUSE);
+	} else if (unlikely(refusals)) {
+		WRITE_ONCE(backing->refusals[dir], 0);
+	}
+}
+
+/* Lack of memory delays a command, and is an error only if it does not end. */
+static bool sloop_rw_starved(struct sloop_cmd *cmd, long res)
+{
+	if (res != -ENOMEM)
+		return false;
+	return cmd->nowait || ++cmd->starved < SLOOP_STARVED_TRIES;
+}
+
 /*
  * One try is over: go on, or end the command.
  *
  * NOWAIT fails by -EAGAIN or -EOPNOTSUPP, at once or through ->ki_complete(), or
- * by moving less than all. All of these mean to do the rest from a work item.
+ * by moving less than all. All of these mean that a worker does the rest.
  */
 static void sloop_rw_done(struct sloop_cmd *cmd)
 {
@@ -132,6 +190,9 @@ static void sloop_rw_done(struct sloop_cmd *cmd)
 		kiocb_end_write(&cmd->iocb);
 	}
 
+	if (cmd->nowait)
+		sloop_nowait_learn(cmd->backing, rq_data_dir(rq), res);
+
 	if (res > 0) {
 		cmd->done += min_t(unsigned long, res, left);
 		if (cmd->done < blk_rq_bytes(rq) || sloop_cmd_needs_fsync(cmd))
@@ -140,6 +201,8 @@ static void sloop_rw_done(struct sloop_cmd *cmd)
 			sloop_cmd_end(cmd, BLK_STS_OK);
 	} else if (cmd->nowait &&
 		   (res == 0 || res == -EAGAIN || res == -EOPNOTSUPP)) {
+		sloop_cmd_to_worker(cmd, res);
+	} else if (sloop_rw_starved(cmd, res)) {
 		sloop_cmd_to_worker(cmd, res);
 	} else {
 		/* No data at all: the file has become shorter, or is full. */

@@ -89,13 +89,14 @@ static blk_status_t sloop_queue_rq(struct blk_mq_hw_ctx *hctx,
 	cmd->done = 0;
 	cmd->bvec = NULL;
 	cmd->write_started = false;
+	cmd->starved = 0;
 
 	lane = sloop_cmd_wants_lane(cmd);
 	trace_sloop_rq_submit(dev, rq, lane);
 	if (lane)
 		sloop_cmd_to_lane(cmd);
 	else
-		queue_work(dev->wq, &cmd->work);
+		sloop_crew_add(cmd);
 	/* ->commit_rqs() is for those that were not the last. */
 	if (bd->last)
 		sloop_lane_kick(dev, hctx->queue_num);
@@ -112,18 +113,8 @@ static void sloop_commit_rqs(struct blk_mq_hw_ctx *hctx)
 	sloop_lane_kick(hctx->queue->queuedata, hctx->queue_num);
 }
 
-static int sloop_init_request(struct blk_mq_tag_set *set, struct request *rq,
-			      unsigned int hctx_idx, compat_numa_node_t node)
-{
-	struct sloop_cmd *cmd = blk_mq_rq_to_pdu(rq);
-
-	INIT_WORK(&cmd->work, sloop_cmd_workfn);
-	return 0;
-}
-
 const struct blk_mq_ops sloop_mq_ops = {
 	.queue_rq	= sloop_queue_rq,
 	.commit_rqs	= sloop_commit_rqs,
-	.init_request	= sloop_init_request,
 	.complete	= sloop_complete_rq,
 };

@@ -137,7 +137,7 @@ DECLARE_EVENT_CLASS(sloop_rq,
 DEFINE_EVENT(sloop_rq, sloop_rq_submit,
 	TP_PROTO(const struct sloop_device *dev, struct request *rq, long arg),
 	TP_ARGS(dev, rq, arg));
-/* A lane or a completion passes it to a work item; arg: the result so far. */
+/* A lane or a completion passes it to a worker; arg: the result so far. */
 DEFINE_EVENT(sloop_rq, sloop_rq_hand_over,
 	TP_PROTO(const struct sloop_device *dev, struct request *rq, long arg),
 	TP_ARGS(dev, rq, arg));
