@@ -11,6 +11,7 @@
  */
 
 #include <linux/file.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
@@ -46,6 +47,48 @@ static void sloop_backing_probe_dio(struct sloop_backing *backing)
 	}
 }
 
+/*
+ * Where a direct write to a block that has been written before takes neither another
+ * block nor, if the times of the file stay, a transaction.
+ */
+static bool sloop_inode_is_plain(const struct inode *inode)
+{
+	return S_ISBLK(inode->i_mode) ||
+		(S_ISREG(inode->i_mode) &&
+		 (inode->i_sb->s_magic == EXT4_SUPER_MAGIC ||
+		  inode->i_sb->s_magic == XFS_SUPER_MAGIC));
+}
+
+/**
+ * sloop_backing_is_plain - can swap be written there almost without memory?
+ * @backing: the handle
+ *
+ * Context: any.
+ */
+bool sloop_backing_is_plain(const struct sloop_backing *backing)
+{
+	return sloop_inode_is_plain(file_inode(backing->file));
+}
+
+/* Whoever may not open it again, or would have to wait, writes swap like all else. */
+static struct file *sloop_backing_open_swap(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	struct file *swap_file;
+
+	if (!(file->f_mode & FMODE_WRITE) || !S_ISREG(inode->i_mode) ||
+	    !sloop_inode_is_plain(inode))
+		return get_file(file);
+
+	swap_file = dentry_open(&file->f_path,
+				O_RDWR | O_LARGEFILE | O_NOATIME | O_NONBLOCK,
+				file->f_cred);
+	if (IS_ERR(swap_file))
+		return get_file(file);
+	swap_file->f_mode |= FMODE_NOCMTIME;
+	return swap_file;
+}
+
 static struct sloop_backing *sloop_backing_alloc(struct sloop_device *dev,
 						 struct file *file)
 {
@@ -59,6 +102,7 @@ static struct sloop_backing *sloop_backing_alloc(struct sloop_device *dev,
 	backing->nr_pins = nr_pins;
 	refcount_set(&backing->refs, 1);
 	backing->file = get_file(file);
+	backing->swap_file = sloop_backing_open_swap(file);
 	sloop_gfp_restrict(backing);
 	return backing;
 }
@@ -153,6 +197,7 @@ void sloop_backing_put(struct sloop_backing *backing)
 
 	trace_sloop_backing_destroy(NULL, backing);
 	sloop_gfp_restore(backing);
+	fput(backing->swap_file);
 	fput(backing->file);
 	/* A late ->queue_rq() may be counting itself in and out right now. */
 	kvfree_rcu(backing, rcu);

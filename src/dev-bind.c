@@ -215,6 +215,11 @@ static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
 
 	read_only = (info->lo_flags & LO_FLAGS_READ_ONLY) ||
 		    !(file->f_mode & FMODE_WRITE) || !(mode & BLK_OPEN_WRITE);
+	if (!read_only) {
+		err = sloop_swap_start(dev);
+		if (err)
+			return err;
+	}
 	dio = (info->lo_flags & LO_FLAGS_DIRECT_IO) ||
 	      (file->f_flags & O_DIRECT);
 

@@ -41,10 +41,10 @@
 /* Close the file that the device has been on, if that is still to be done. */
 static void sloop_owner_fput(struct sloop_owner *owner)
 {
-	struct file *file = xchg(&owner->backing_file, NULL);
+	struct sloop_backing *backing = xchg(&owner->backing, NULL);
 
-	if (file)
-		fput(file);
+	if (backing)
+		sloop_backing_put(backing);
 }
 
 static void sloop_owner_put(struct sloop_owner *owner)
@@ -252,17 +252,17 @@ void sloop_unbind_workfn(struct work_struct *work)
 	blk_freeze_queue_start(q);
 	while (!blk_mq_freeze_queue_wait_timeout(q, HZ))
 		;
+	/* Swap that was given back may still be on its way. */
+	sloop_swap_wait(dev);
 	backing = sloop_backing_current(dev);
 	sloop_backing_retire(backing);
 	WARN_ON_ONCE(sloop_backing_pinned(backing));	/* frozen: no requests */
 	blk_mq_unfreeze_queue_nomemrestore(q);
 
 	mutex_lock(&dev->disk->open_mutex);
-	owner->backing_file = get_file(backing->file);
 	dev->owner = NULL;
-	backing = sloop_unbind_finish(dev);
+	owner->backing = sloop_unbind_finish(dev);
 	mutex_unlock(&dev->disk->open_mutex);
-	sloop_backing_put(backing);
 
 	complete_all(&owner->done);
 	sloop_owner_put(owner);
@@ -275,14 +275,15 @@ static bool sloop_try_retire(struct sloop_device *dev)
 {
 	struct sloop_backing *backing = sloop_backing_current(dev);
 
-	if (sloop_dev_busy(dev) || sloop_backing_pinned(backing))
+	if (sloop_dev_busy(dev) || sloop_backing_pinned(backing) ||
+	    sloop_swap_busy(dev))
 		return false;
 	sloop_backing_retire(backing);
 	/*
 	 * A request that was allocated since the look at the tags may have got
 	 * its pin in time. It is served; those that did not are late.
 	 */
-	return !sloop_backing_pinned(backing);
+	return !sloop_backing_pinned(backing) && !sloop_swap_busy(dev);
 }
 
 /**

@@ -75,6 +75,8 @@ struct sloop_pins {
 /**
  * struct sloop_backing - backing handle: all that a request needs of its file
  * @file: the backing file, a reference of the handle's own
+ * @swap_file: @file opened again, so that writing swap does not change its times; or
+ *	just another reference
  * @offset: first byte of the device within @file
  * @sizelimit: greatest size of the device in bytes, 0 for none
  * @min_dio: smallest direct I/O in bytes, and its alignment within @file; 0
@@ -90,6 +92,10 @@ struct sloop_pins {
  *	IOCB_NOWAIT
  * @refusals: tries in a row, of reads or writes, that would have blocked
  * @pause: reads or writes to come that are not tried, because many would have blocked
+ * @swap_no_dio: set once, when @file turns out not to take swap with IOCB_DIRECT
+ * @swap_warned: the swap thread has looked whether @file is fit for swap
+ * @swap_begin: first sector of an area with nothing but swap in it
+ * @swap_end: the sector after its last, 0 if there is none
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
@@ -101,12 +107,13 @@ struct sloop_pins {
  *
  * Immutable once published in sloop_device::backing, except for @min_dio
  * and @dio_mem_mask, which are the control path's own, and for @no_discard to
- * @pause, @retired, @refs, @rcu, @gfp_node and @pins.
+ * @swap_end, @retired, @refs, @rcu, @gfp_node and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
  */
 struct sloop_backing {
 	struct file	*file;
+	struct file	*swap_file;
 	loff_t		offset;
 	loff_t		sizelimit;
 	unsigned int	min_dio;
@@ -121,6 +128,10 @@ struct sloop_backing {
 	bool		no_nowait[2];
 	int		refusals[2];
 	int		pause[2];
+	bool		swap_no_dio;
+	bool		swap_warned;
+	sector_t	swap_begin;
+	sector_t	swap_end;
 	bool		retired;
 	refcount_t	refs;
 	struct rcu_head	rcu;
@@ -137,15 +148,15 @@ struct sloop_backing {
  * @file: the anonymous inode file; when handed over, its last reference is
  *	dropped, and its ->release() does the rest
  * @refs: the file's reference, and one of the work item
- * @backing_file: a reference on the file that the device was on, left for
- *	whoever closes it: the closer that has waited, or the last user of this
- * @done: the device is unbound, and @backing_file is set
+ * @backing: the handle that the device had, left for whoever closes its file: the
+ *	closer that has waited, or the last user of this
+ * @done: the device is unbound, and @backing is set
  */
 struct sloop_owner {
 	struct sloop_device	*dev;
 	struct file		*file;
 	refcount_t		refs;
-	struct file		*backing_file;
+	struct sloop_backing	*backing;
 	struct completion	done;
 };
 
@@ -183,6 +194,7 @@ struct sloop_worker {
  * @lanes: one for each hardware queue
  * @wq: runs lanes and workers; allocated by the first bind
  * @crews: the workers for what may block; likewise
+ * @swap: what writes swap; allocated by the first bind that is not read-only
  * @bvec_pool: for vectors that cannot be allocated otherwise; likewise
  * @backing: the current handle; published and retired by the holder of the
  *	control path (@lock in %SLOOP_BOUND, the unbinder in %SLOOP_DRAINING)
@@ -212,6 +224,7 @@ struct sloop_device {
 	struct sloop_lane	*lanes;
 	struct workqueue_struct	*wq;
 	struct sloop_crews	*crews;
+	struct sloop_swap	*swap;
 	mempool_t		*bvec_pool;
 	struct sloop_backing __rcu *backing;
 
@@ -235,7 +248,7 @@ struct sloop_device {
 /**
  * struct sloop_cmd - per-request data
  * @lane_node: in sloop_lane::cmds
- * @crew_node: in sloop_crew::cmds, or in what a worker has taken of those
+ * @crew_node: in sloop_crew::cmds or sloop_swap::cmds, or in what was taken of those
  * @backing: the handle that this command has pinned
  * @lane: number of the hardware queue, which is also the index of its pin
  * @nowait: the try under way carries IOCB_NOWAIT
@@ -298,6 +311,7 @@ enum sloop_stat {
 	SLOOP_STAT_DETACH_FAST,
 	SLOOP_STAT_DETACH_STRAY,
 	SLOOP_STAT_LATE_IO,
+	SLOOP_STAT_SWAP_GIVEN_BACK,
 	SLOOP_NR_STATS,
 };
 void sloop_stat_inc(enum sloop_stat stat);
@@ -371,6 +385,7 @@ void sloop_backing_retire(struct sloop_backing *backing);
 bool sloop_backing_pinned(const struct sloop_backing *backing);
 unsigned int sloop_backing_min_dio(struct sloop_backing *backing);
 bool sloop_backing_can_dio(struct sloop_backing *backing, unsigned int bsize);
+bool sloop_backing_is_plain(const struct sloop_backing *backing);
 sector_t sloop_backing_sectors(const struct sloop_backing *backing);
 
 /* backing-gfp.c */
@@ -411,14 +426,27 @@ unsigned int sloop_crew_take(struct sloop_device *dev,
 			     struct sloop_worker *worker,
 			     struct list_head *batch, unsigned int served);
 
+/* io-scope.c */
+void sloop_io_might_open(struct sloop_device *dev);
+void sloop_io_might_wait(void);
+unsigned int sloop_io_scope_enter(void);
+void sloop_io_scope_leave(unsigned int saved);
+
 /* io-end.c */
 void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
 void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
 void sloop_complete_rq(struct request *rq);
 
+/* io-swap.c */
+int sloop_swap_start(struct sloop_device *dev);
+void sloop_swap_stop(struct sloop_device *dev);
+bool sloop_swap_queue(struct sloop_cmd *cmd);
+bool sloop_swap_busy(struct sloop_device *dev);
+void sloop_swap_wait(struct sloop_device *dev);
+bool sloop_swap_covers(const struct sloop_backing *backing,
+		       const struct request *rq);
+
 /* io-lane.c */
-void sloop_io_might_open(struct sloop_device *dev);
-void sloop_io_might_wait(void);
 int sloop_lanes_alloc(struct sloop_device *dev);
 void sloop_lanes_free(struct sloop_device *dev);
 int sloop_lanes_start(struct sloop_device *dev);

@@ -37,6 +37,9 @@ static int sloop_discard(struct sloop_cmd *cmd)
 
 	if (READ_ONCE(cmd->backing->no_discard))
 		return -EOPNOTSUPP;
+	/* Swap would need memory to write there again. */
+	if (sloop_swap_covers(cmd->backing, sloop_cmd_rq(cmd)))
+		return 0;
 
 	err = sloop_fallocate(cmd, FALLOC_FL_PUNCH_HOLE);
 	if (err == -EOPNOTSUPP && !xchg(&cmd->backing->no_discard, true)) {

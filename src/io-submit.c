@@ -93,7 +93,9 @@ static blk_status_t sloop_queue_rq(struct blk_mq_hw_ctx *hctx,
 
 	lane = sloop_cmd_wants_lane(cmd);
 	trace_sloop_rq_submit(dev, rq, lane);
-	if (lane)
+	if (sloop_swap_queue(cmd))
+		;
+	else if (lane)
 		sloop_cmd_to_lane(cmd);
 	else
 		sloop_crew_add(cmd);

@@ -16,6 +16,7 @@ static const char *const sloop_stat_names[SLOOP_NR_STATS] = {
 	[SLOOP_STAT_DETACH_FAST]	= "detach_fast",
 	[SLOOP_STAT_DETACH_STRAY]	= "detach_stray",
 	[SLOOP_STAT_LATE_IO]		= "late_io",
+	[SLOOP_STAT_SWAP_GIVEN_BACK]	= "swap_given_back",
 };
 
 void sloop_stat_inc(enum sloop_stat stat)

@@ -1,0 +1,697 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Swap that is written. Whoever waits for it may be reclaiming memory, with locks
+ * held that the filesystem below needs, or may be the thread that makes threads. So
+ * it has a thread of its own, which is there from the first bind on, and nobody
+ * waits for that thread without an end:
+ *
+ * It writes one piece after another, from pages of its own, to which the data is
+ * copied first. So a request can be ended at any time. When a piece does not get
+ * into the file, those that wait are given back with an error. To the memory manager
+ * that means that the pages stay dirty, and in memory: nothing is lost, and whoever
+ * holds the lock that the thread is waiting for goes on with what it was doing. The
+ * piece may get into the file much later. Until it is known what became of it, other
+ * writes are held, and the device is not detached.
+ *
+ * Where the file can, the pages go there directly, even if the device is buffered,
+ * and the times of the file stay: that takes neither pages nor, if the blocks
+ * have been written before, a transaction.
+ */
+
+#include <linux/bio.h>
+#include <linux/delay.h>
+#include <linux/freezer.h>
+#include <linux/fs.h>
+#include <linux/kthread.h>
+#include <linux/list.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/timer.h>
+#include <linux/uio.h>
+
+#include "device.h"
+#include "trace.h"
+
+/* Pages that one piece may have. One is there from the start, the others may be missing. */
+#define SLOOP_SWAP_PAGES	32
+
+/*
+ * How long a piece may take, and how long a request waits while one takes longer; and
+ * how long either may be when the bios of the kernel are used up.
+ */
+#define SLOOP_SWAP_PATIENCE	(20 * HZ)
+#define SLOOP_SWAP_NO_BIO	DIV_ROUND_UP(HZ, 10)
+#define SLOOP_SWAP_TICK		DIV_ROUND_UP(HZ, 10)
+
+/* How often the log has a line of lack of memory. */
+#define SLOOP_SWAP_SAY		(10 * HZ)
+
+/* Tries without memory, so many ms apart, until that is an error: 30 s. */
+#define SLOOP_SWAP_STARVED_MS	20
+#define SLOOP_SWAP_STARVED	1500
+
+/**
+ * struct sloop_swap - what writes the swap of a device
+ * @dev: the device
+ * @task: the thread
+ * @wait: where it waits for commands
+ * @idle_wait: where others wait for it to be idle
+ * @timer: looks whether it gets on
+ * @lock: guards what follows, to @since
+ * @cmds: commands that wait, oldest first
+ * @held: writes of data that wait until the thread is not @stuck
+ * @cmd: the one that is being written, NULL after it has been given back
+ * @copying: its data is being copied, it cannot be given back now
+ * @busy: the thread has a command, or had it
+ * @stuck: the one that is being written has been given back
+ * @since: when the thread last got on, in jiffies
+ * @nr_unsaid: how many have been given back since the log had a line of that
+ * @say_at: when it may have the next one
+ * @nr_pages: number of elements of @bvec that have a page
+ * @bvec: the pages that pieces are copied to
+ */
+struct sloop_swap {
+	struct sloop_device	*dev;
+	struct task_struct	*task;
+	wait_queue_head_t	wait;
+	wait_queue_head_t	idle_wait;
+	struct timer_list	timer;
+
+	spinlock_t		lock;
+	struct list_head	cmds;
+	struct list_head	held;
+	struct sloop_cmd	*cmd;
+	bool			copying;
+	bool			busy;
+	bool			stuck;
+	unsigned long		since;
+
+	unsigned int		nr_unsaid;
+	unsigned long		say_at;
+	unsigned int		nr_pages;
+	struct bio_vec		bvec[SLOOP_SWAP_PAGES];
+};
+
+/* The block layer may merge swap and data that are neighbours. Data is not given back. */
+static bool sloop_cmd_is_swap(const struct sloop_cmd *cmd)
+{
+	const struct request *rq = sloop_cmd_rq(cmd);
+	const struct bio *bio;
+
+	if (req_op(rq) != REQ_OP_WRITE || !(rq->cmd_flags & REQ_SWAP))
+		return false;
+	__rq_for_each_bio(bio, rq)
+		if (!(bio->bi_opf & REQ_SWAP))
+			return false;
+	return true;
+}
+
+/**
+ * sloop_swap_covers - has swap been written all around a range?
+ * @backing: the handle, pinned
+ * @rq: a request with a range
+ *
+ * No longer, when data has been written there.
+ *
+ * Context: any. The answer may be a little old.
+ */
+bool sloop_swap_covers(const struct sloop_backing *backing,
+		       const struct request *rq)
+{
+	return blk_rq_pos(rq) >= READ_ONCE(backing->swap_begin) &&
+		blk_rq_pos(rq) + blk_rq_sectors(rq) <=
+			READ_ONCE(backing->swap_end);
+}
+
+static void sloop_swap_note(struct sloop_swap *swap,
+			    struct sloop_backing *backing,
+			    const struct request *rq)
+{
+	sector_t begin = blk_rq_pos(rq), end = begin + blk_rq_sectors(rq);
+
+	spin_lock_irq(&swap->lock);
+	if (!backing->swap_end || begin < backing->swap_begin)
+		WRITE_ONCE(backing->swap_begin, begin);
+	if (end > backing->swap_end)
+		WRITE_ONCE(backing->swap_end, end);
+	spin_unlock_irq(&swap->lock);
+}
+
+static bool sloop_swap_overlaps(const struct sloop_backing *backing,
+				const struct request *rq)
+{
+	return blk_rq_pos(rq) < READ_ONCE(backing->swap_end) &&
+		blk_rq_pos(rq) + blk_rq_sectors(rq) >
+			READ_ONCE(backing->swap_begin);
+}
+
+/* To the block layer it is an error that nobody needs to be told of. */
+static void sloop_swap_give_back(struct sloop_cmd *cmd)
+{
+	sloop_cmd_rq(cmd)->rq_flags |= RQF_QUIET;
+	sloop_stat_inc(SLOOP_STAT_SWAP_GIVEN_BACK);
+	sloop_cmd_end(cmd, BLK_STS_IOERR);
+}
+
+/*
+ * While nothing can be swapped out, that is to be found out at once: who needs memory
+ * gets an answer then, if need be the one of the OOM killer.
+ */
+static void sloop_swap_add(struct sloop_swap *swap, struct sloop_cmd *cmd)
+{
+	unsigned long flags;
+	bool stuck;
+
+	spin_lock_irqsave(&swap->lock, flags);
+	stuck = swap->stuck;
+	if (!stuck) {
+		if (!swap->busy && list_empty(&swap->cmds))
+			swap->since = jiffies;
+		list_add_tail(&cmd->crew_node, &swap->cmds);
+		if (!timer_pending(&swap->timer))
+			mod_timer(&swap->timer, jiffies + SLOOP_SWAP_TICK);
+	}
+	spin_unlock_irqrestore(&swap->lock, flags);
+
+	if (stuck)
+		sloop_swap_give_back(cmd);
+	else
+		wake_up(&swap->wait);
+}
+
+/* A write of data: neither while a piece is in doubt, nor seen as swap from now on. */
+static bool sloop_swap_hold(struct sloop_swap *swap, struct sloop_cmd *cmd)
+{
+	const struct request *rq = sloop_cmd_rq(cmd);
+	bool forget = req_op(rq) == REQ_OP_WRITE &&
+		      sloop_swap_overlaps(cmd->backing, rq);
+	unsigned long flags;
+	bool hold;
+
+	if (likely(!forget && !READ_ONCE(swap->stuck)))
+		return false;
+
+	spin_lock_irqsave(&swap->lock, flags);
+	if (forget)
+		WRITE_ONCE(cmd->backing->swap_end, 0);
+	hold = swap->stuck;
+	if (hold)
+		list_add_tail(&cmd->crew_node, &swap->held);
+	spin_unlock_irqrestore(&swap->lock, flags);
+	return hold;
+}
+
+/**
+ * sloop_swap_queue - leave a command for the thread that writes swap, if it is one for it
+ * @cmd: the command, pinned
+ *
+ * Also takes writes of data that have to wait for that thread.
+ *
+ * Context: any.
+ * Return: false if the command is somebody else's.
+ */
+bool sloop_swap_queue(struct sloop_cmd *cmd)
+{
+	struct sloop_swap *swap = sloop_cmd_dev(cmd)->swap;
+
+	if (!op_is_write(req_op(sloop_cmd_rq(cmd))))
+		return false;
+	if (!sloop_cmd_is_swap(cmd))
+		return sloop_swap_hold(swap, cmd);
+	sloop_swap_add(swap, cmd);
+	return true;
+}
+
+/**
+ * sloop_swap_busy - is a piece of swap on its way into the file?
+ * @dev: the device
+ *
+ * It may be when there is no request any more.
+ *
+ * Context: any. A pin that the caller has seen go has set this before.
+ */
+bool sloop_swap_busy(struct sloop_device *dev)
+{
+	return dev->swap && READ_ONCE(dev->swap->busy);
+}
+
+/**
+ * sloop_swap_wait - wait until no swap is being written
+ * @dev: the device, which gets no requests
+ *
+ * Context: kworker, sleeps.
+ */
+void sloop_swap_wait(struct sloop_device *dev)
+{
+	struct sloop_swap *swap = dev->swap;
+
+	/* In pieces, as that is no hung task. */
+	while (swap && !wait_event_timeout(swap->idle_wait,
+					   !READ_ONCE(swap->busy), HZ))
+		;
+}
+
+/*
+ * Swap takes its bios where the filesystem below takes them. Without memory there are
+ * two more, and those may be in requests that wait for the thread, while it waits for
+ * one. Which others of these pools might be empty is not known; that is what the longer
+ * time is for.
+ */
+static bool sloop_swap_no_bio(void)
+{
+	return READ_ONCE(fs_bio_set.bio_pool.curr_nr) == 0;
+}
+
+/* What is to be given back by now. */
+static void sloop_swap_overdue(struct sloop_swap *swap, struct list_head *back)
+{
+	bool late = time_after(jiffies, swap->since + SLOOP_SWAP_PATIENCE);
+
+	lockdep_assert_held(&swap->lock);
+
+	if (swap->copying)
+		return;
+	if (!late && !(sloop_swap_no_bio() &&
+		       time_after(jiffies, swap->since + SLOOP_SWAP_NO_BIO)))
+		return;
+
+	list_splice_init(&swap->cmds, back);
+	/* Without bios, those that wait may be enough. */
+	if (!late && !list_empty(back))
+		return;
+	if (swap->cmd)
+		list_add(&swap->cmd->crew_node, back);
+	swap->cmd = NULL;
+	/* Not if the thread has not even begun. */
+	WRITE_ONCE(swap->stuck, swap->busy);
+}
+
+/* Only the timer comes here. */
+static void sloop_swap_say(struct sloop_swap *swap, unsigned int nr, bool stuck)
+{
+	swap->nr_unsaid += nr;
+	if (!stuck && time_before(jiffies, swap->say_at))
+		return;
+	swap->say_at = jiffies + SLOOP_SWAP_SAY;
+	pr_warn("%s: swap cannot be written, %s: what was in %u requests stays in memory\n",
+		swap->dev->disk->disk_name,
+		stuck ? "the file does not answer" : "there is no memory to",
+		swap->nr_unsaid);
+	swap->nr_unsaid = 0;
+}
+
+static void sloop_swap_timerfn(struct timer_list *timer)
+{
+	struct sloop_swap *swap = container_of(timer, struct sloop_swap, timer);
+	struct sloop_cmd *cmd, *next;
+	unsigned long flags;
+	unsigned int nr = 0;
+	LIST_HEAD(back);
+	bool stuck;
+
+	spin_lock_irqsave(&swap->lock, flags);
+	if (!swap->stuck && (swap->busy || !list_empty(&swap->cmds))) {
+		sloop_swap_overdue(swap, &back);
+		if (!swap->stuck)
+			mod_timer(&swap->timer, jiffies + SLOOP_SWAP_TICK);
+	}
+	stuck = swap->stuck;
+	spin_unlock_irqrestore(&swap->lock, flags);
+
+	/* A command that has been ended may be in use by another request. */
+	list_for_each_entry_safe(cmd, next, &back, crew_node) {
+		sloop_swap_give_back(cmd);
+		nr++;
+	}
+	if (nr)
+		sloop_swap_say(swap, nr, stuck);
+}
+
+static struct sloop_cmd *sloop_swap_take(struct sloop_swap *swap)
+{
+	struct sloop_cmd *cmd;
+
+	spin_lock_irq(&swap->lock);
+	cmd = list_first_entry_or_null(&swap->cmds, struct sloop_cmd, crew_node);
+	if (cmd) {
+		list_del(&cmd->crew_node);
+		swap->cmd = cmd;
+		WRITE_ONCE(swap->busy, true);
+		swap->since = jiffies;
+	}
+	spin_unlock_irq(&swap->lock);
+	return cmd;
+}
+
+/* False if the command has been given back meanwhile: it may not be looked at then. */
+static bool sloop_swap_got_on(struct sloop_swap *swap, bool copying)
+{
+	bool mine;
+
+	spin_lock_irq(&swap->lock);
+	mine = swap->cmd;
+	swap->copying = copying && mine;
+	swap->since = jiffies;
+	spin_unlock_irq(&swap->lock);
+	return mine;
+}
+
+/* False if somebody else has ended the command. */
+static bool sloop_swap_finish(struct sloop_swap *swap)
+{
+	struct sloop_cmd *cmd, *next;
+	bool mine, was_stuck;
+	LIST_HEAD(held);
+
+	spin_lock_irq(&swap->lock);
+	mine = swap->cmd;
+	swap->cmd = NULL;
+	WRITE_ONCE(swap->busy, false);
+	was_stuck = swap->stuck;
+	WRITE_ONCE(swap->stuck, false);
+	swap->since = jiffies;
+	list_splice_init(&swap->held, &held);
+	spin_unlock_irq(&swap->lock);
+
+	if (was_stuck)
+		pr_info_ratelimited("%s: swap is written again\n",
+				    swap->dev->disk->disk_name);
+	list_for_each_entry_safe(cmd, next, &held, crew_node)
+		sloop_cmd_to_worker(cmd, -EAGAIN);
+	wake_up(&swap->idle_wait);
+	return mine;
+}
+
+/* The next bytes of a request, as many as there are pages for. */
+static unsigned int sloop_swap_copy(struct sloop_swap *swap,
+				    struct sloop_cmd *cmd, unsigned int skip)
+{
+	unsigned int room = swap->nr_pages * PAGE_SIZE, done = 0;
+	struct request *rq = sloop_cmd_rq(cmd);
+	struct req_iterator rq_iter;
+	struct bio_vec segment, bv;
+
+	rq_for_each_segment(segment, rq, rq_iter) {
+		bv = segment;
+		if (skip >= bv.bv_len) {
+			skip -= bv.bv_len;
+			continue;
+		}
+		bv.bv_offset += skip;
+		bv.bv_len -= skip;
+		skip = 0;
+		while (bv.bv_len && done < room) {
+			unsigned int at = done & ~PAGE_MASK;
+			unsigned int n = min_t(unsigned int, bv.bv_len,
+					       PAGE_SIZE - at);
+			char *to = page_address(swap->bvec[done / PAGE_SIZE].bv_page);
+			struct bio_vec part = bv;
+
+			part.bv_len = n;
+			memcpy_from_bvec(to + at, &part);
+			bv.bv_offset += n;
+			bv.bv_len -= n;
+			done += n;
+		}
+		if (done == room)
+			break;
+	}
+	return done;
+}
+
+/*
+ * The first time: is the file fit for swap? Holes, and blocks that have been reserved
+ * and never written, look alike to SEEK_HOLE.
+ */
+static void sloop_swap_warn(struct sloop_swap *swap,
+			    struct sloop_backing *backing)
+{
+	const char *name = swap->dev->disk->disk_name;
+	struct file *file = backing->file;
+	loff_t hole, end;
+
+	if (backing->swap_warned)
+		return;
+	backing->swap_warned = true;
+
+	if (!sloop_backing_is_plain(backing)) {
+		pr_warn("%s: swap on a file of %s, which may need memory to write it\n",
+			name, file_inode(file)->i_sb->s_type->name);
+		return;
+	}
+	if (!backing->isreg)
+		return;
+
+	end = i_size_read(file_inode(file));
+	if (backing->sizelimit)
+		end = min(end, backing->offset + backing->sizelimit);
+	hole = vfs_llseek(backing->swap_file, backing->offset, SEEK_HOLE);
+	if (hole >= 0 && hole < end)
+		pr_warn("%s: swap on a file with blocks that have never been written, which takes memory; write it once\n",
+			name);
+}
+
+static ssize_t sloop_swap_try(struct sloop_swap *swap, struct kiocb *iocb,
+			      unsigned int skip, unsigned int bytes,
+			      bool reserves, bool protect)
+{
+	struct file *file = iocb->ki_filp;
+	unsigned int noreclaim = 0;
+	struct iov_iter iter;
+	ssize_t res;
+
+	iov_iter_bvec(&iter, ITER_SOURCE, swap->bvec, swap->nr_pages,
+		      skip + bytes);
+	iov_iter_advance(&iter, skip);
+	if (protect)
+		file_start_write(file);
+	if (reserves)
+		noreclaim = memalloc_noreclaim_save();
+	res = file->f_op->write_iter(iocb, &iter);
+	if (reserves)
+		memalloc_noreclaim_restore(noreclaim);
+	if (protect)
+		file_end_write(file);
+	return res;
+}
+
+/*
+ * After a direct write, does anything of the range lie in the page cache? The write has
+ * thrown out what it could, but a folio that another write has dirtied stays, with what
+ * it had read of its neighbourhood, and goes to the disk at some time.
+ */
+static bool sloop_swap_is_stale(const struct sloop_backing *backing, loff_t pos,
+				unsigned int bytes)
+{
+	struct address_space *mapping = backing->file->f_mapping;
+
+	return !backing->dio &&
+		filemap_range_has_page(mapping, pos, pos + bytes - 1);
+}
+
+/* Puts the piece that has been copied into the file. */
+static int sloop_swap_write(struct sloop_swap *swap,
+			    struct sloop_backing *backing, loff_t pos,
+			    unsigned int bytes, unsigned short ioprio, bool fua)
+{
+	struct file *file = backing->swap_file;
+	unsigned int done = 0, starved = 0;
+	bool dio = (file->f_mode & FMODE_CAN_ODIRECT) && !backing->swap_no_dio;
+	ssize_t res;
+
+	while (done < bytes) {
+		struct kiocb iocb = {
+			.ki_filp	= file,
+			.ki_pos		= pos + done,
+			.ki_ioprio	= ioprio,
+			.ki_flags	= (dio ? IOCB_DIRECT : 0) |
+					  (fua ? IOCB_DSYNC : 0),
+		};
+		/*
+		 * Filesystems allocate with __GFP_NOFAIL, which may not be done
+		 * with the reserves. Dirty pages would be written back on the way,
+		 * which may not either.
+		 */
+		bool reserves = dio && !fua && !backing->isreg &&
+			!filemap_range_needs_writeback(file->f_mapping,
+						       pos + done,
+						       pos + bytes - 1);
+
+		res = sloop_swap_try(swap, &iocb, done, bytes - done, reserves,
+				     backing->isreg);
+		if (res > 0) {
+			done += res;
+			if (done == bytes && dio &&
+			    sloop_swap_is_stale(backing, pos, bytes)) {
+				/* Once more, through the page cache. */
+				dio = false;
+				done = 0;
+			}
+		} else if (res == -EINVAL && dio) {
+			WRITE_ONCE(backing->swap_no_dio, true);
+			dio = false;
+		} else if (res == -ENOMEM && starved < SLOOP_SWAP_STARVED) {
+			starved++;
+			msleep(SLOOP_SWAP_STARVED_MS);
+		} else {
+			return res ?: -EIO;
+		}
+	}
+	return 0;
+}
+
+/* More pages, out of the reserves: this is what memory is made with. */
+static void sloop_swap_get_pages(struct sloop_swap *swap)
+{
+	unsigned int noreclaim = memalloc_noreclaim_save();
+
+	while (swap->nr_pages < SLOOP_SWAP_PAGES) {
+		struct page *page = alloc_page(GFP_NOIO | __GFP_NOWARN);
+
+		if (!page)
+			break;
+		swap->bvec[swap->nr_pages++] = (struct bio_vec) {
+			.bv_page = page,
+			.bv_len = PAGE_SIZE,
+		};
+	}
+	memalloc_noreclaim_restore(noreclaim);
+}
+
+static void sloop_swap_serve(struct sloop_swap *swap, struct sloop_cmd *cmd)
+{
+	struct request *rq = sloop_cmd_rq(cmd);
+	struct sloop_backing *backing;
+	unsigned int left, done = 0, bytes;
+	unsigned short ioprio;
+	loff_t pos;
+	bool fua;
+	int err;
+
+	/* When the request is given back, its pin goes with it. */
+	if (!sloop_swap_got_on(swap, true)) {
+		sloop_swap_finish(swap);
+		return;
+	}
+	backing = cmd->backing;
+	refcount_inc(&backing->refs);
+	pos = ((loff_t)blk_rq_pos(rq) << SECTOR_SHIFT) + backing->offset;
+	left = blk_rq_bytes(rq);
+	ioprio = req_get_ioprio(rq);
+	fua = rq->cmd_flags & REQ_FUA;
+	sloop_swap_note(swap, backing, rq);
+	sloop_swap_warn(swap, backing);
+	for (;;) {
+		bytes = sloop_swap_copy(swap, cmd, done);
+		sloop_swap_got_on(swap, false);
+		err = sloop_swap_write(swap, backing, pos + done, bytes, ioprio,
+				       fua);
+		done += bytes;
+		left -= bytes;
+		if (err || !left || !sloop_swap_got_on(swap, true))
+			break;
+	}
+	/* The device has a reference for as long as this is busy. */
+	sloop_backing_put(backing);
+	if (sloop_swap_finish(swap))
+		sloop_cmd_end(cmd, errno_to_blk_status(err));
+}
+
+static int sloop_swap_threadfn(void *data)
+{
+	struct sloop_swap *swap = data;
+	struct sloop_cmd *cmd;
+
+	set_freezable();
+	set_user_nice(current, MIN_NICE);
+	while (!kthread_should_stop()) {
+		unsigned int saved;
+
+		wait_event_freezable(swap->wait, kthread_should_stop() ||
+						 !list_empty(&swap->cmds));
+		saved = sloop_io_scope_enter();
+		while ((cmd = sloop_swap_take(swap))) {
+			sloop_swap_get_pages(swap);
+			sloop_swap_serve(swap, cmd);
+			cond_resched();
+		}
+		sloop_io_scope_leave(saved);
+	}
+	return 0;
+}
+
+static void sloop_swap_free(struct sloop_swap *swap)
+{
+	while (swap->nr_pages)
+		__free_page(swap->bvec[--swap->nr_pages].bv_page);
+	kfree(swap);
+}
+
+/**
+ * sloop_swap_start - get what it takes to write swap, once in a device's life
+ * @dev: the device
+ *
+ * Context: under dev->lock, may sleep.
+ * Return: 0, -ENOMEM, or -EINTR if the task is being killed.
+ */
+int sloop_swap_start(struct sloop_device *dev)
+{
+	struct sloop_swap *swap;
+	struct page *page;
+
+	lockdep_assert_held(&dev->lock);
+
+	if (dev->swap)
+		return 0;
+
+	swap = kzalloc(sizeof(*swap), GFP_KERNEL);
+	if (!swap)
+		return -ENOMEM;
+	page = alloc_page(GFP_KERNEL);
+	if (!page) {
+		kfree(swap);
+		return -ENOMEM;
+	}
+	swap->bvec[swap->nr_pages++] = (struct bio_vec) {
+		.bv_page = page,
+		.bv_len = PAGE_SIZE,
+	};
+	swap->dev = dev;
+	swap->say_at = jiffies;
+	spin_lock_init(&swap->lock);
+	INIT_LIST_HEAD(&swap->cmds);
+	INIT_LIST_HEAD(&swap->held);
+	init_waitqueue_head(&swap->wait);
+	init_waitqueue_head(&swap->idle_wait);
+	timer_setup(&swap->timer, sloop_swap_timerfn, 0);
+
+	swap->task = kthread_run(sloop_swap_threadfn, swap, "safeloop%d/swap",
+				 dev->number);
+	if (IS_ERR(swap->task)) {
+		int err = PTR_ERR(swap->task);
+
+		sloop_swap_free(swap);
+		return err;
+	}
+	dev->swap = swap;
+	return 0;
+}
+
+/**
+ * sloop_swap_stop - undo sloop_swap_start(), if that has been
+ * @dev: the device, without any request, its thread idle
+ *
+ * Context: may sleep.
+ */
+void sloop_swap_stop(struct sloop_device *dev)
+{
+	struct sloop_swap *swap = dev->swap;
+
+	if (!swap)
+		return;
+	kthread_stop(swap->task);
+	timer_delete_sync(&swap->timer);
+	sloop_swap_free(swap);
+	dev->swap = NULL;
+}
