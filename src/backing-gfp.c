@@ -6,6 +6,9 @@
  * lock. So the mapping of a file that backs a device allocates without __GFP_IO
  * and __GFP_FS, for as long as there is a handle for it, whichever device it
  * belongs to. The workers themselves run with PF_MEMALLOC_NOIO.
+ *
+ * Nor does it allocate from the reserves, not even for a worker that has PF_MEMALLOC in
+ * order to exceed the limit of a cgroup (io-dirty.c).
  */
 
 #include <linux/list.h>
@@ -14,7 +17,9 @@
 
 #include "device.h"
 
-#define SLOOP_GFP_BITS	(__GFP_IO | __GFP_FS)
+#define SLOOP_GFP_CLEAR	(__GFP_IO | __GFP_FS)
+#define SLOOP_GFP_SET	__GFP_NOMEMALLOC
+#define SLOOP_GFP_BITS	(SLOOP_GFP_CLEAR | SLOOP_GFP_SET)
 
 /* The handles whose mapping is restricted: their gfp_node. */
 static LIST_HEAD(sloop_gfp_backings);
@@ -50,7 +55,7 @@ void sloop_gfp_restrict(struct sloop_backing *backing)
 	other = sloop_gfp_find(mapping);
 	backing->gfp_saved = other ? other->gfp_saved : mask & SLOOP_GFP_BITS;
 	list_add(&backing->gfp_node, &sloop_gfp_backings);
-	mapping_set_gfp_mask(mapping, mask & ~SLOOP_GFP_BITS);
+	mapping_set_gfp_mask(mapping, (mask & ~SLOOP_GFP_CLEAR) | SLOOP_GFP_SET);
 	spin_unlock(&sloop_gfp_lock);
 }
 
@@ -65,7 +70,8 @@ void sloop_gfp_restore(struct sloop_backing *backing)
 	spin_lock(&sloop_gfp_lock);
 	list_del(&backing->gfp_node);
 	if (!sloop_gfp_find(mapping))
-		mapping_set_gfp_mask(mapping, mapping_gfp_mask(mapping) |
+		mapping_set_gfp_mask(mapping, (mapping_gfp_mask(mapping) &
+					       ~SLOOP_GFP_BITS) |
 					      backing->gfp_saved);
 	spin_unlock(&sloop_gfp_lock);
 }

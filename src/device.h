@@ -171,12 +171,39 @@ struct sloop_lane {
 } ____cacheline_aligned_in_smp;
 
 /**
+ * struct sloop_range - some bytes of a file
+ * @begin: the first
+ * @end: the one after the last, 0 if there are none
+ */
+struct sloop_range {
+	loff_t	begin;
+	loff_t	end;
+};
+
+/**
+ * struct sloop_dirty - what a worker has dirtied for cgroups with limited memory
+ * @backing: the handle it was for, to be compared only
+ * @now: since the last time that writing it back was started
+ * @bytes: sum of the writes in @now
+ * @last: what is being written back
+ * @excess: what the cgroup had no room for
+ */
+struct sloop_dirty {
+	const void		*backing;
+	struct sloop_range	now;
+	unsigned long		bytes;
+	struct sloop_range	last;
+	struct sloop_range	excess;
+};
+
+/**
  * struct sloop_worker - serves the commands of a crew, and may block
  * @work: queued when there are commands
  * @dev: the device
  * @crew: the crew
  * @idle_node: in sloop_crew::idle, while it is not @running
  * @running: it has looked for commands and found some
+ * @dirty: its own
  */
 struct sloop_worker {
 	struct work_struct	work;
@@ -184,6 +211,7 @@ struct sloop_worker {
 	struct sloop_crew	*crew;
 	struct list_head	idle_node;
 	bool			running;
+	struct sloop_dirty	dirty;
 };
 
 /**
@@ -460,8 +488,13 @@ struct sloop_charge {
 	struct mem_cgroup		*old_memcg;
 	bool				blkcg;
 };
-void sloop_charge_enter(struct sloop_charge *charge, struct request *rq);
+void sloop_charge_enter(struct sloop_charge *charge, struct request *rq,
+			bool memory);
 void sloop_charge_leave(struct sloop_charge *charge);
+
+/* io-dirty.c */
+void sloop_dirty_write(struct sloop_worker *worker, struct sloop_cmd *cmd,
+		       const struct sloop_charge *charge);
 
 /* io-rw.c */
 enum sloop_try {
@@ -470,7 +503,7 @@ enum sloop_try {
 };
 enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block);
 int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len);
-int sloop_cmd_fsync(struct sloop_cmd *cmd);
+int sloop_cmd_fsync(struct sloop_cmd *cmd, bool datasync);
 bool sloop_nowait_worth_it(struct sloop_backing *backing, unsigned int dir);
 
 /* io-nodata.c */

@@ -14,10 +14,12 @@
  * @charge: remembers what sloop_charge_leave() has to undo
  * @rq: the request; it holds its bio's cgroup until it is ended, but the charge
  *	outlives it: the thread and the memory cgroup take their own references
+ * @memory: charge memory too, not only I/O
  *
  * Context: kernel thread, may not sleep.
  */
-void sloop_charge_enter(struct sloop_charge *charge, struct request *rq)
+void sloop_charge_enter(struct sloop_charge *charge, struct request *rq,
+			bool memory)
 {
 	memset(charge, 0, sizeof(*charge));
 #ifdef CONFIG_BLK_CGROUP
@@ -29,6 +31,8 @@ void sloop_charge_enter(struct sloop_charge *charge, struct request *rq)
 		kthread_associate_blkcg(css);
 		charge->blkcg = true;
 #ifdef CONFIG_MEMCG
+		if (!memory)
+			return;
 		charge->memcg_css = cgroup_get_e_css(css->cgroup,
 						     &memory_cgrp_subsys);
 		charge->old_memcg =
@@ -48,8 +52,10 @@ void sloop_charge_leave(struct sloop_charge *charge)
 	if (!charge->blkcg)
 		return;
 #ifdef CONFIG_MEMCG
-	set_active_memcg(charge->old_memcg);
-	css_put(charge->memcg_css);
+	if (charge->memcg_css) {
+		set_active_memcg(charge->old_memcg);
+		css_put(charge->memcg_css);
+	}
 #endif
 	kthread_associate_blkcg(NULL);
 #endif

@@ -80,7 +80,7 @@ static void sloop_lane_submit(struct llist_node *cmds)
 	llist_for_each_entry_safe(cmd, next, cmds, lane_node) {
 		enum sloop_try result;
 
-		sloop_charge_enter(&charge, sloop_cmd_rq(cmd));
+		sloop_charge_enter(&charge, sloop_cmd_rq(cmd), true);
 		result = sloop_cmd_rw(cmd, false);
 		sloop_charge_leave(&charge);
 
@@ -103,8 +103,29 @@ static void sloop_lane_workfn(struct work_struct *work)
 	sloop_io_scope_leave(saved);
 }
 
+/*
+ * Is memory that is needed for a command the submitter's? Its data is. What it takes
+ * to write back and to allocate blocks is nobody's, as it is for a flusher: the group
+ * may be full of the very pages that are waiting for that.
+ */
+static bool sloop_cmd_charges_memory(const struct sloop_cmd *cmd)
+{
+	const struct request *rq = sloop_cmd_rq(cmd);
+
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+	case REQ_OP_WRITE:
+		return cmd->done < blk_rq_bytes(rq);
+	case REQ_OP_WRITE_ZEROES:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Do a command, or what is left of it, blocking as needed. */
-static void sloop_worker_serve(struct sloop_cmd *cmd)
+static void sloop_worker_serve(struct sloop_worker *worker,
+			       struct sloop_cmd *cmd)
 {
 	struct request *rq = sloop_cmd_rq(cmd);
 	struct sloop_charge charge;
@@ -112,14 +133,17 @@ static void sloop_worker_serve(struct sloop_cmd *cmd)
 	if (unlikely(cmd->starved))
 		msleep(SLOOP_STARVED_MS);
 
-	sloop_charge_enter(&charge, rq);
+	sloop_charge_enter(&charge, rq, sloop_cmd_charges_memory(cmd));
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
+		sloop_cmd_rw(cmd, true);
+		break;
 	case REQ_OP_WRITE:
-		if (cmd->done == blk_rq_bytes(rq))
-			sloop_cmd_end(cmd, errno_to_blk_status(sloop_cmd_fsync(cmd)));
+		if (cmd->done < blk_rq_bytes(rq))
+			sloop_dirty_write(worker, cmd, &charge);
 		else
-			sloop_cmd_rw(cmd, true);
+			sloop_cmd_end(cmd, errno_to_blk_status(sloop_cmd_fsync(cmd,
+							!cmd->backing->fsync_fua)));
 		break;
 	default:
 		sloop_cmd_nodata(cmd);
@@ -143,7 +167,7 @@ static void sloop_worker_workfn(struct work_struct *work)
 		/* Whoever sleeps lets go what is plugged. */
 		blk_start_plug(&plug);
 		list_for_each_entry_safe(cmd, next, &batch, crew_node)
-			sloop_worker_serve(cmd);
+			sloop_worker_serve(worker, cmd);
 		blk_finish_plug(&plug);
 		INIT_LIST_HEAD(&batch);
 		cond_resched();

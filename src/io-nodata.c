@@ -63,7 +63,7 @@ static int sloop_zero(struct sloop_cmd *cmd)
 	if (err == -EOPNOTSUPP || err == -EINVAL)
 		err = sloop_write_zeroes(cmd->backing, pos, blk_rq_bytes(rq));
 	if (!err && (rq->cmd_flags & REQ_FUA))
-		err = sloop_cmd_fsync(cmd);
+		err = sloop_cmd_fsync(cmd, false);
 	return err;
 }
 

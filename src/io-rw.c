@@ -22,28 +22,32 @@
 /* Tries without memory, SLOOP_STARVED_MS apart, until that is an error: 30 s. */
 #define SLOOP_STARVED_TRIES	1500
 
-/* Does FUA take more than IOCB_DSYNC here? */
+/*
+ * Does FUA take more than IOCB_DSYNC here? Of a buffered write, what that flag does
+ * is done by ourselves: it is charged to nobody, the write is (io-dirty.c).
+ */
 static bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
 {
 	return (sloop_cmd_rq(cmd)->cmd_flags & REQ_FUA) &&
-		cmd->backing->fsync_fua;
+		(cmd->backing->fsync_fua || !cmd->backing->dio);
 }
 
 /**
  * sloop_cmd_fsync - make what a command has written durable
  * @cmd: the command, done but for that
+ * @datasync: what IOCB_DSYNC asks for is enough
  *
  * Context: may sleep.
  * Return: 0 or an errno of the filesystem.
  */
-int sloop_cmd_fsync(struct sloop_cmd *cmd)
+int sloop_cmd_fsync(struct sloop_cmd *cmd, bool datasync)
 {
 	const struct request *rq = sloop_cmd_rq(cmd);
 	loff_t pos = ((loff_t)blk_rq_pos(rq) << SECTOR_SHIFT) +
 		     cmd->backing->offset;
 
 	return vfs_fsync_range(cmd->backing->file, pos,
-			       pos + blk_rq_bytes(rq) - 1, 0);
+			       pos + blk_rq_bytes(rq) - 1, datasync);
 }
 
 /*
@@ -264,7 +268,7 @@ enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block)
 	}
 	if (!may_block)
 		cmd->iocb.ki_flags |= IOCB_NOWAIT;
-	if (rq->cmd_flags & REQ_FUA)
+	if ((rq->cmd_flags & REQ_FUA) && backing->dio)
 		cmd->iocb.ki_flags |= IOCB_DSYNC;
 
 	if (write && !sloop_cmd_start_write(cmd, may_block))
