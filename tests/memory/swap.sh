@@ -27,8 +27,47 @@ mkdir low
 # With a reader gone, a write to its FIFO is no reason to end.
 trap '' PIPE
 
-swap_run() { # FILL DIO
-	local fill=$1 dio=$2 t0=$SECONDS writer filler more rc out=$(pswpout)
+# What it is for a process to be in the group GROUP, if there are groups.
+within() { # GROUP COMMAND...
+	local group=$1
+	shift
+	[[ ! -d cg/$group ]] || echo $BASHPID >"cg/$group/cgroup.procs" || exit
+	exec "$@"
+}
+
+groups_on() {
+	local c
+	mkdir -p cg
+	must mount -t cgroup2 none cg
+	for c in memory io; do
+		must sh -c "echo +$c >cg/cgroup.subtree_control"
+	done
+	must mkdir cg/small cg/writer cg/filler
+	must sh -c 'echo 40M >cg/small/memory.max'
+}
+
+groups_off() {
+	must rmdir cg/small cg/writer cg/filler
+	must sh -c 'echo -memory >cg/cgroup.subtree_control; echo -io >cg/cgroup.subtree_control'
+	must umount cg
+}
+
+# A group swaps, and is killed when it is full.
+small_group() {
+	local filler
+	(within small "$SL_HELPERS/memfill" fill 100 35 <rest >filled) &
+	filler=$!
+	exec 7>rest
+	until grep -q ready filled || ! kill -0 $filler 2>/dev/null; do sleep 0.2; done
+	ok "$what: 100 MiB in a group of 40 MiB" grep -q ready filled
+	kill -9 $filler
+	exec 7>&-
+	wait $filler 2>/dev/null
+}
+
+swap_run() { # FILL DIO [groups]
+	local fill=$1 dio=$2 what="$fs, $1, direct I/O $2${3:+, $3}" t0=$SECONDS writer filler more rc out
+	out=$(pswpout)
 	case $fs in
 	ext4) must mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$SCRATCH" 900M ;;
 	xfs) must mkfs.xfs -q -f "$SCRATCH" ;;
@@ -43,16 +82,20 @@ swap_run() { # FILL DIO
 	must mkswap "$dev"
 	must swapon "$dev"
 	echo 3 >/proc/sys/vm/drop_caches
+	if [[ ${3:-} ]]; then
+		groups_on
+		small_group
+	fi
 
 	more=$(($(avail) + over))
-	dd if=/dev/zero of=low/junk bs=1M count=150 conv=fsync status=none &
+	(within writer dd if=/dev/zero of=low/junk bs=1M count=150 conv=fsync status=none) &
 	writer=$!
-	"$SL_HELPERS/memfill" fill $more 300 <rest >filled &
+	(within filler "$SL_HELPERS/memfill" fill $more 300 <rest >filled) &
 	filler=$!
 	exec 7>rest
 	until grep -q ready filled || ! kill -0 $filler 2>/dev/null; do sleep 0.2; done
 	wait $writer
-	is $? 0 "$fs, $fill, direct I/O $dio: the writer is through"
+	is $? 0 "$what: the writer is through"
 	used=$(awk -v d="$dev" '$1 == d { print int($4 / 1024) }' /proc/swaps)
 	ok "swapoff, with $used MiB in it" swapoff "$dev"
 	echo >&7 2>/dev/null
@@ -66,6 +109,7 @@ swap_run() { # FILL DIO
 	fi
 	out=$(($(pswpout) - out))
 	at_least $out $((rc ? 1 : over / 2)) "$out MiB were swapped out ($((SECONDS - t0)) s)"
+	[[ ! ${3:-} ]] || groups_off
 	detach "$dev"
 	must umount low
 }
@@ -77,6 +121,7 @@ swap_all() {
 			swap_run $fill $dio
 		done
 	done
+	swap_run preallocated off groups
 	echo >&8
 	exec 8>&-
 	wait $lock
