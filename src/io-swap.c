@@ -37,10 +37,14 @@
 #define SLOOP_SWAP_PAGES	32
 
 /*
- * How long a piece may take, and how long a request waits while one takes longer; and
- * how long either may be when the bios of the kernel are used up.
+ * How long a piece may take, and how long a request waits while one takes longer; how
+ * long either may be for a minute after one did, as a filesystem that needs memory in
+ * order to write would go on at that pace; and how long when the bios of the kernel
+ * are used up.
  */
 #define SLOOP_SWAP_PATIENCE	(20 * HZ)
+#define SLOOP_SWAP_IMPATIENCE	HZ
+#define SLOOP_SWAP_CALM		(60 * HZ)
 #define SLOOP_SWAP_NO_BIO	DIV_ROUND_UP(HZ, 10)
 #define SLOOP_SWAP_TICK		DIV_ROUND_UP(HZ, 10)
 
@@ -58,7 +62,7 @@
  * @wait: where it waits for commands
  * @idle_wait: where others wait for it to be idle
  * @timer: looks whether it gets on
- * @lock: guards what follows, to @since
+ * @lock: guards what follows, to @calm_at
  * @cmds: commands that wait, oldest first
  * @held: writes of data that wait until the thread is not @stuck
  * @cmd: the one that is being written, NULL after it has been given back
@@ -66,8 +70,11 @@
  * @busy: the thread has a command, or had it
  * @stuck: the one that is being written has been given back
  * @since: when the thread last got on, in jiffies
+ * @patience: how long it may then take
+ * @calm_at: when that is the usual time again
  * @nr_unsaid: how many have been given back since the log had a line of that
  * @say_at: when it may have the next one
+ * @said_stuck: the last one was that the thread is @stuck
  * @nr_pages: number of elements of @bvec that have a page
  * @bvec: the pages that pieces are copied to
  */
@@ -86,9 +93,12 @@ struct sloop_swap {
 	bool			busy;
 	bool			stuck;
 	unsigned long		since;
+	unsigned long		patience;
+	unsigned long		calm_at;
 
 	unsigned int		nr_unsaid;
 	unsigned long		say_at;
+	bool			said_stuck;
 	unsigned int		nr_pages;
 	struct bio_vec		bvec[SLOOP_SWAP_PAGES];
 };
@@ -266,7 +276,7 @@ static bool sloop_swap_no_bio(void)
 /* What is to be given back by now. */
 static void sloop_swap_overdue(struct sloop_swap *swap, struct list_head *back)
 {
-	bool late = time_after(jiffies, swap->since + SLOOP_SWAP_PATIENCE);
+	bool late = time_after(jiffies, swap->since + swap->patience);
 
 	lockdep_assert_held(&swap->lock);
 
@@ -291,7 +301,8 @@ static void sloop_swap_overdue(struct sloop_swap *swap, struct list_head *back)
 static void sloop_swap_say(struct sloop_swap *swap, unsigned int nr, bool stuck)
 {
 	swap->nr_unsaid += nr;
-	if (!stuck && time_before(jiffies, swap->say_at))
+	if (time_before(jiffies, swap->say_at) &&
+	    !(stuck && READ_ONCE(swap->patience) == SLOOP_SWAP_PATIENCE))
 		return;
 	swap->say_at = jiffies + SLOOP_SWAP_SAY;
 	pr_warn("%s: swap cannot be written, %s: what was in %u requests stays in memory\n",
@@ -299,6 +310,7 @@ static void sloop_swap_say(struct sloop_swap *swap, unsigned int nr, bool stuck)
 		stuck ? "the file does not answer" : "there is no memory to",
 		swap->nr_unsaid);
 	swap->nr_unsaid = 0;
+	WRITE_ONCE(swap->said_stuck, stuck);
 }
 
 static void sloop_swap_timerfn(struct timer_list *timer)
@@ -371,10 +383,16 @@ static bool sloop_swap_finish(struct sloop_swap *swap)
 	was_stuck = swap->stuck;
 	WRITE_ONCE(swap->stuck, false);
 	swap->since = jiffies;
+	if (was_stuck) {
+		WRITE_ONCE(swap->patience, SLOOP_SWAP_IMPATIENCE);
+		swap->calm_at = jiffies + SLOOP_SWAP_CALM;
+	} else if (time_after(jiffies, swap->calm_at)) {
+		WRITE_ONCE(swap->patience, SLOOP_SWAP_PATIENCE);
+	}
 	list_splice_init(&swap->held, &held);
 	spin_unlock_irq(&swap->lock);
 
-	if (was_stuck)
+	if (was_stuck && xchg(&swap->said_stuck, false))
 		pr_info_ratelimited("%s: swap is written again\n",
 				    swap->dev->disk->disk_name);
 	list_for_each_entry_safe(cmd, next, &held, crew_node)
@@ -642,8 +660,11 @@ int sloop_swap_start(struct sloop_device *dev)
 
 	lockdep_assert_held(&dev->lock);
 
-	if (dev->swap)
+	if (dev->swap) {
+		/* It may be another file. */
+		WRITE_ONCE(dev->swap->patience, SLOOP_SWAP_PATIENCE);
 		return 0;
+	}
 
 	swap = kzalloc(sizeof(*swap), GFP_KERNEL);
 	if (!swap)
@@ -659,6 +680,8 @@ int sloop_swap_start(struct sloop_device *dev)
 	};
 	swap->dev = dev;
 	swap->say_at = jiffies;
+	swap->calm_at = jiffies;
+	swap->patience = SLOOP_SWAP_PATIENCE;
 	spin_lock_init(&swap->lock);
 	INIT_LIST_HEAD(&swap->cmds);
 	INIT_LIST_HEAD(&swap->held);
