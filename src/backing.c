@@ -183,6 +183,18 @@ struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 	return backing;
 }
 
+static void sloop_backing_destroy(struct sloop_backing *backing,
+				  void (*close)(struct file *file))
+{
+	trace_sloop_backing_destroy(NULL, backing);
+	sloop_gfp_restore(backing);
+	close(backing->swap_file);
+	close(backing->file);
+	/* A late ->queue_rq() may be counting itself in and out right now. */
+	kvfree_rcu(backing, rcu);
+	sloop_stat_inc(SLOOP_STAT_BACKINGS_DESTROYED);
+}
+
 /**
  * sloop_backing_put - drop a reference of sloop_backing_get() or of the creator
  * @backing: the handle
@@ -192,16 +204,20 @@ struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
  */
 void sloop_backing_put(struct sloop_backing *backing)
 {
-	if (!refcount_dec_and_test(&backing->refs))
-		return;
+	if (refcount_dec_and_test(&backing->refs))
+		sloop_backing_destroy(backing, fput);
+}
 
-	trace_sloop_backing_destroy(NULL, backing);
-	sloop_gfp_restore(backing);
-	fput(backing->swap_file);
-	fput(backing->file);
-	/* A late ->queue_rq() may be counting itself in and out right now. */
-	kvfree_rcu(backing, rcu);
-	sloop_stat_inc(SLOOP_STAT_BACKINGS_DESTROYED);
+/**
+ * sloop_backing_put_now - drop a reference, and close the file if it was the last
+ * @backing: the handle
+ *
+ * Context: kernel thread, sleeps, without any lock.
+ */
+void sloop_backing_put_now(struct sloop_backing *backing)
+{
+	if (refcount_dec_and_test(&backing->refs))
+		sloop_backing_destroy(backing, __fput_sync);
 }
 
 /**

@@ -94,7 +94,8 @@ struct sloop_pins {
  * @pause: reads or writes to come that are not tried, because many would have blocked
  * @swap_no_dio: set once, when @file turns out not to take swap with IOCB_DIRECT
  * @swap_warned: the swap thread has looked whether @file is fit for swap
- * @swap_begin: first sector of an area with nothing but swap in it
+ * @swap_begin: first sector of the area that has been written with swap, and not with
+ *	data since
  * @swap_end: the sector after its last, 0 if there is none
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
@@ -403,6 +404,7 @@ struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
 struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 		const struct sloop_backing *old);
 void sloop_backing_put(struct sloop_backing *backing);
+void sloop_backing_put_now(struct sloop_backing *backing);
 struct sloop_backing *sloop_backing_get(struct sloop_device *dev);
 struct sloop_backing *sloop_backing_current(struct sloop_device *dev);
 struct sloop_backing *sloop_backing_publish(struct sloop_device *dev,

@@ -48,6 +48,9 @@
 #define SLOOP_SWAP_NO_BIO	DIV_ROUND_UP(HZ, 10)
 #define SLOOP_SWAP_TICK		DIV_ROUND_UP(HZ, 10)
 
+/* Sectors of a cluster of swap, 2 MiB where there are huge pages (SWAPFILE_CLUSTER). */
+#define SLOOP_SWAP_CLUSTER	(2 << (20 - SECTOR_SHIFT))
+
 /* How often the log has a line of lack of memory. */
 #define SLOOP_SWAP_SAY		(10 * HZ)
 
@@ -118,20 +121,24 @@ static bool sloop_cmd_is_swap(const struct sloop_cmd *cmd)
 }
 
 /**
- * sloop_swap_covers - has swap been written all around a range?
+ * sloop_swap_covers - has swap been written before and after a range?
  * @backing: the handle, pinned
  * @rq: a request with a range
  *
- * No longer, when data has been written there.
+ * No longer, when data has been written in between, since then. Swap discards whole
+ * clusters, of which the first or last may have been written only in part.
  *
  * Context: any. The answer may be a little old.
  */
 bool sloop_swap_covers(const struct sloop_backing *backing,
 		       const struct request *rq)
 {
-	return blk_rq_pos(rq) >= READ_ONCE(backing->swap_begin) &&
-		blk_rq_pos(rq) + blk_rq_sectors(rq) <=
-			READ_ONCE(backing->swap_end);
+	sector_t end = READ_ONCE(backing->swap_end);
+
+	return end &&
+		blk_rq_pos(rq) + SLOOP_SWAP_CLUSTER >=
+			READ_ONCE(backing->swap_begin) &&
+		blk_rq_pos(rq) + blk_rq_sectors(rq) <= end + SLOOP_SWAP_CLUSTER;
 }
 
 static void sloop_swap_note(struct sloop_swap *swap,
@@ -249,6 +256,8 @@ bool sloop_swap_busy(struct sloop_device *dev)
 /**
  * sloop_swap_wait - wait until no swap is being written
  * @dev: the device, which gets no requests
+ *
+ * The files of its handles are closed then, but for the current one.
  *
  * Context: kworker, sleeps.
  */
@@ -458,7 +467,7 @@ static void sloop_swap_warn(struct sloop_swap *swap,
 			name, file_inode(file)->i_sb->s_type->name);
 		return;
 	}
-	if (!backing->isreg)
+	if (!backing->isreg || backing->swap_file == file)
 		return;
 
 	end = i_size_read(file_inode(file));
@@ -599,10 +608,11 @@ static void sloop_swap_serve(struct sloop_swap *swap, struct sloop_cmd *cmd)
 	ioprio = req_get_ioprio(rq);
 	fua = rq->cmd_flags & REQ_FUA;
 	sloop_swap_note(swap, backing, rq);
-	sloop_swap_warn(swap, backing);
 	for (;;) {
+		/* Nothing may wait for the file while this goes on. */
 		bytes = sloop_swap_copy(swap, cmd, done);
 		sloop_swap_got_on(swap, false);
+		sloop_swap_warn(swap, backing);
 		err = sloop_swap_write(swap, backing, pos + done, bytes, ioprio,
 				       fua);
 		done += bytes;
@@ -610,8 +620,8 @@ static void sloop_swap_serve(struct sloop_swap *swap, struct sloop_cmd *cmd)
 		if (err || !left || !sloop_swap_got_on(swap, true))
 			break;
 	}
-	/* The device has a reference for as long as this is busy. */
-	sloop_backing_put(backing);
+	/* May be the last one, if the device has got another handle meanwhile. */
+	sloop_backing_put_now(backing);
 	if (sloop_swap_finish(swap))
 		sloop_cmd_end(cmd, errno_to_blk_status(err));
 }

@@ -15,6 +15,7 @@
 #include <linux/file.h>
 #include <linux/magic.h>
 #include <linux/sched/mm.h>
+#include <linux/timer.h>
 
 #include "safeloop-config.h"
 
@@ -99,6 +100,10 @@ static inline void compat_bdev_close(struct compat_bdev *cb)
 
 #ifndef HAVE_BDEV_ROT
 #define bdev_rot(bdev) (!bdev_nonrot(bdev))
+#endif
+
+#ifndef HAVE_TIMER_DELETE_SYNC
+#define timer_delete_sync(timer) del_timer_sync(timer)
 #endif
 
 #ifdef HAVE_MQ_F_SHOULD_MERGE
