@@ -88,7 +88,6 @@ static bool sloop_memcg_make_room(struct mem_cgroup *memcg, unsigned int nr)
 	}
 	return true;
 }
-#endif
 
 /* What it takes to write back is charged to nobody, as it is for a flusher. */
 static void sloop_write_back(struct address_space *mapping,
@@ -127,7 +126,6 @@ static void sloop_range_add(struct sloop_range *range, loff_t begin, loff_t end)
 	range->end = max(range->end, end);
 }
 
-#ifdef CONFIG_MEMCG
 static void sloop_dirty_prepare(struct sloop_dirty *dirty, struct sloop_cmd *cmd,
 				struct mem_cgroup *memcg, unsigned long limit)
 {
@@ -144,14 +142,47 @@ static void sloop_dirty_prepare(struct sloop_dirty *dirty, struct sloop_cmd *cmd
 		part = max(limit * PAGE_SIZE / SLOOP_DIRTY_PART, SLOOP_DIRTY_MIN);
 	if (dirty->bytes && dirty->bytes + bytes > part)
 		sloop_write_behind(mapping, dirty);
-	dirty->bytes += bytes;
 
 	/* The write itself will not reclaim. */
 	if (unlikely(cmd->starved))
 		sloop_reclaim(nr, GFP_NOIO);
-	if (!sloop_memcg_make_room(memcg, nr))
+	if (sloop_memcg_make_room(memcg, nr))
+		dirty->bytes += bytes;
+	else
 		range = &dirty->excess;
 	sloop_range_add(range, begin, begin + bytes);
+}
+
+/* Before a write for a cgroup. True if the write may charge beyond its limit. */
+static bool sloop_dirty_begin(struct sloop_dirty *dirty, struct sloop_cmd *cmd,
+			      const struct sloop_charge *charge)
+{
+	struct address_space *mapping = cmd->backing->file->f_mapping;
+	struct mem_cgroup *memcg;
+	unsigned long limit;
+
+	if (cmd->backing->dio || !mapping_can_writeback(mapping))
+		return false;
+
+	if (dirty->backing != cmd->backing)
+		*dirty = (struct sloop_dirty) { .backing = cmd->backing };
+	if (unlikely(dirty->excess.end))
+		sloop_write_out(mapping, &dirty->excess);
+	if (!charge->memcg_css)
+		return false;
+
+	memcg = mem_cgroup_from_css(charge->memcg_css);
+	limit = sloop_memcg_limit(memcg);
+	if (limit == ULONG_MAX)
+		return false;
+	sloop_dirty_prepare(dirty, cmd, memcg, limit);
+	return !IS_SYNC(file_inode(cmd->backing->file));
+}
+#else
+static bool sloop_dirty_begin(struct sloop_dirty *dirty, struct sloop_cmd *cmd,
+			      const struct sloop_charge *charge)
+{
+	return false;
 }
 #endif
 
@@ -169,35 +200,13 @@ static void sloop_dirty_prepare(struct sloop_dirty *dirty, struct sloop_cmd *cmd
 void sloop_dirty_write(struct sloop_worker *worker, struct sloop_cmd *cmd,
 		       const struct sloop_charge *charge)
 {
-	struct address_space *mapping = cmd->backing->file->f_mapping;
-	struct sloop_dirty *dirty = &worker->dirty;
+	unsigned int noreclaim;
 
-	if (cmd->backing->dio || !mapping_can_writeback(mapping)) {
+	if (!sloop_dirty_begin(&worker->dirty, cmd, charge)) {
 		sloop_cmd_rw(cmd, true);
 		return;
 	}
-
-	if (dirty->backing != cmd->backing)
-		*dirty = (struct sloop_dirty) { .backing = cmd->backing };
-	if (unlikely(dirty->excess.end))
-		sloop_write_out(mapping, &dirty->excess);
-#ifdef CONFIG_MEMCG
-	if (charge->memcg_css) {
-		struct mem_cgroup *memcg = mem_cgroup_from_css(charge->memcg_css);
-		unsigned long limit = sloop_memcg_limit(memcg);
-
-		if (limit != ULONG_MAX) {
-			unsigned int noreclaim;
-
-			sloop_dirty_prepare(dirty, cmd, memcg, limit);
-			if (!IS_SYNC(file_inode(cmd->backing->file))) {
-				noreclaim = memalloc_noreclaim_save();
-				sloop_cmd_rw(cmd, true);
-				memalloc_noreclaim_restore(noreclaim);
-				return;
-			}
-		}
-	}
-#endif
+	noreclaim = memalloc_noreclaim_save();
 	sloop_cmd_rw(cmd, true);
+	memalloc_noreclaim_restore(noreclaim);
 }
