@@ -3,7 +3,6 @@
 
 #include <linux/fs.h>
 #include <linux/slab.h>
-#include <linux/xarray.h>
 
 #include "device.h"
 #include "trace.h"
@@ -16,119 +15,6 @@
  * costs memory in every device, bound or not.
  */
 #define SLOOP_MAX_QUEUES	8u
-
-/*
- * So many devices may have a fence before one of them is given out, to be waited
- * for. A fence takes some 20 ms.
- */
-#define SLOOP_FENCED_MAX	64
-
-/*
- * The devices by number. Every device that is unbound and has no fence is marked; a
- * few others are too, so whoever looks for one looks at its state as well.
- */
-static DEFINE_XARRAY_ALLOC(sloop_index);
-#define SLOOP_FREE	XA_MARK_1
-static atomic_t sloop_nr_fenced;
-static atomic_t sloop_nr_stuck;		/* not among those */
-
-static DEFINE_MUTEX(sloop_ctl_mutex);
-
-/**
- * sloop_dev_set_free - a device can be given out again
- * @dev: the device, whose fence is about to come down; while that is up, it stays
- *	in the index
- *
- * Context: process context, does not sleep.
- */
-void sloop_dev_set_free(struct sloop_device *dev)
-{
-	xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
-	if (dev->fence_stuck) {
-		WRITE_ONCE(dev->fence_stuck, false);
-		atomic_dec(&sloop_nr_stuck);
-	} else {
-		atomic_dec(&sloop_nr_fenced);
-	}
-}
-
-/**
- * sloop_dev_set_fenced - a device has got its fence
- * @dev: the device
- *
- * Context: any.
- */
-void sloop_dev_set_fenced(struct sloop_device *dev)
-{
-	atomic_inc(&sloop_nr_fenced);
-}
-
-/**
- * sloop_dev_set_stuck - nobody knows when the fence of a device comes down
- * @dev: the device, which is not given out until then
- *
- * If there are many it is the machine that is slow, and one more changes nothing.
- *
- * Context: any; from nobody but who brings the fence down.
- */
-void sloop_dev_set_stuck(struct sloop_device *dev)
-{
-	if (dev->fence_stuck || atomic_read(&sloop_nr_stuck) >= SLOOP_FENCED_MAX)
-		return;
-	WRITE_ONCE(dev->fence_stuck, true);
-	atomic_inc(&sloop_nr_stuck);
-	atomic_dec(&sloop_nr_fenced);
-}
-
-/**
- * sloop_dev_set_taken - a device is being bound
- * @dev: the device, open, under dev->lock
- *
- * Context: process context, does not sleep.
- */
-void sloop_dev_set_taken(struct sloop_device *dev)
-{
-	xa_clear_mark(&sloop_index, dev->number, SLOOP_FREE);
-}
-
-static int sloop_index_alloc(struct sloop_device *dev, int number)
-{
-	int ret;
-
-	ret = mutex_lock_killable(&sloop_ctl_mutex);
-	if (ret)
-		return ret;
-	if (number >= 0) {
-		dev->number = number;
-		ret = xa_insert(&sloop_index, number, dev, GFP_KERNEL);
-		if (ret == -EBUSY)
-			ret = -EEXIST;
-	} else {
-		u32 lowest = 0;
-
-		ret = xa_alloc(&sloop_index, &lowest, dev, xa_limit_31b,
-			       GFP_KERNEL);
-		dev->number = lowest;
-	}
-	if (!ret)
-		xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
-	mutex_unlock(&sloop_ctl_mutex);
-	return ret;
-}
-
-static void sloop_index_free(struct sloop_device *dev)
-{
-	mutex_lock(&sloop_ctl_mutex);
-	xa_erase(&sloop_index, dev->number);
-	mutex_unlock(&sloop_ctl_mutex);
-}
-
-static void sloop_set_visible(struct sloop_device *dev)
-{
-	mutex_lock(&sloop_ctl_mutex);
-	dev->visible = true;
-	mutex_unlock(&sloop_ctl_mutex);
-}
 
 static struct gendisk *sloop_alloc_disk(struct sloop_device *dev)
 {
@@ -217,7 +103,7 @@ int sloop_dev_add(int number)
 
 	trace_sloop_dev_state(dev, SLOOP_UNBOUND, SLOOP_UNBOUND);
 	number = dev->number;
-	sloop_set_visible(dev);
+	sloop_index_show(dev);
 	return number;
 
 out_disk:
@@ -286,18 +172,9 @@ int sloop_dev_ctl_remove(int number)
 		return -EINVAL;
 	}
 
-	/* Hidden, it is ours alone: nobody else can remove and free it. */
-	ret = mutex_lock_killable(&sloop_ctl_mutex);
-	if (ret)
-		return ret;
-	dev = xa_load(&sloop_index, number);
-	if (dev && dev->visible)
-		dev->visible = false;
-	else
-		ret = -ENODEV;
-	mutex_unlock(&sloop_ctl_mutex);
-	if (ret)
-		return ret;
+	dev = sloop_index_hide(number);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
 
 	ret = sloop_dev_condemn(dev);
 	if (!ret) {
@@ -307,22 +184,10 @@ int sloop_dev_ctl_remove(int number)
 			sloop_dev_reprieve(dev);
 	}
 	if (ret)
-		sloop_set_visible(dev);
+		sloop_index_show(dev);
 	else
 		sloop_dev_remove(dev);
 	return ret;
-}
-
-static int sloop_find_unbound(xa_mark_t mark)
-{
-	struct sloop_device *dev;
-	unsigned long number;
-
-	xa_for_each_marked(&sloop_index, number, dev, mark)
-		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND &&
-		    !READ_ONCE(dev->fence_stuck))
-			return number;
-	return -ENODEV;
 }
 
 /**
@@ -336,18 +201,12 @@ static int sloop_find_unbound(xa_mark_t mark)
  */
 int sloop_dev_get_free(void)
 {
-	int ret, fenced = -ENODEV;
+	int ret, fenced;
 
-	ret = mutex_lock_killable(&sloop_ctl_mutex);
-	if (ret)
+	ret = sloop_index_find_unbound(&fenced);
+	if (ret != -ENODEV)
 		return ret;
-	ret = sloop_find_unbound(SLOOP_FREE);
-	if (ret < 0)
-		fenced = sloop_find_unbound(XA_PRESENT);
-	mutex_unlock(&sloop_ctl_mutex);
-	if (ret >= 0)
-		return ret;
-	if (fenced >= 0 && atomic_read(&sloop_nr_fenced) >= SLOOP_FENCED_MAX)
+	if (fenced >= 0 && sloop_index_is_crowded())
 		return fenced;
 
 	ret = sloop_dev_add(-1);
@@ -362,12 +221,7 @@ int sloop_dev_get_free(void)
  */
 void sloop_dev_remove_all(void)
 {
-	struct sloop_device *dev;
-	unsigned long number;
-
-	xa_for_each(&sloop_index, number, dev)
-		sloop_dev_remove(dev);
-	xa_destroy(&sloop_index);	/* nodes that a lack of memory has left */
+	sloop_index_drain(sloop_dev_remove);
 	sloop_dev_count_wait();
 	sloop_fences_exit();
 }

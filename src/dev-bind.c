@@ -181,7 +181,7 @@ static void sloop_bind_commit(struct sloop_device *dev,
 	dev->file_name[LO_NAME_SIZE - 1] = '\0';
 
 	sloop_backing_publish(dev, backing);
-	sloop_dev_set_taken(dev);
+	sloop_index_set_taken(dev);
 	sloop_state_set(dev, SLOOP_BOUND);
 	sloop_set_size(dev, sloop_backing_sectors(backing));
 

@@ -47,7 +47,7 @@ static DECLARE_DELAYED_WORK(sloop_fences_work, sloop_fences_workfn);
 void sloop_fence_raise(struct sloop_device *dev)
 {
 	WRITE_ONCE(dev->fence_up, true);
-	sloop_dev_set_fenced(dev);
+	sloop_index_set_fenced(dev);
 
 	spin_lock(&sloop_fences_lock);
 	list_add_tail(&dev->fence_node, &sloop_fences);
@@ -62,7 +62,7 @@ void sloop_fence_raise(struct sloop_device *dev)
  */
 static void sloop_fence_down(struct sloop_device *dev)
 {
-	sloop_dev_set_free(dev);	/* before it can be bound again */
+	sloop_index_set_free(dev);	/* before it can be bound again */
 	smp_store_release(&dev->fence_up, false);
 	smp_mb();			/* the store, then the look for waiters */
 	wake_up_var(&dev->fence_up);	/* uses no more than the address */
@@ -118,7 +118,7 @@ static void sloop_fences_workfn(struct work_struct *work)
 			continue;
 		}
 		if (!drained[i])
-			sloop_dev_set_stuck(batch[i]);
+			sloop_index_set_stuck(batch[i]);
 		queue_work(sloop_ctl_wq, &batch[i]->fence_work);
 	}
 }
@@ -138,11 +138,11 @@ void sloop_fence_workfn(struct work_struct *work)
 
 	blk_freeze_queue_start(q);
 	while (!blk_mq_freeze_queue_wait_timeout(q, SLOOP_FENCE_PATIENCE))
-		sloop_dev_set_stuck(dev);
+		sloop_index_set_stuck(dev);
 	blk_mq_unfreeze_queue_nomemrestore(q);
 
 	while (!sloop_limits_try_reset(dev)) {
-		sloop_dev_set_stuck(dev);
+		sloop_index_set_stuck(dev);
 		schedule_timeout_uninterruptible(SLOOP_FENCE_DELAY);
 	}
 	sloop_fence_down(dev);

@@ -15,7 +15,7 @@
  * dev->lock is held across a freeze by ioctls, so ->open() must not take it;
  * ->release() takes it on the last close only, when no ioctl can be running,
  * because an ioctl needs an open device.
- * sloop_ctl_mutex (the index of devices, but not its marks) is a leaf.
+ * sloop_index_mutex (the index of devices, but not its marks) is a leaf.
  */
 #ifndef _SAFELOOP_DEVICE_H
 #define _SAFELOOP_DEVICE_H
@@ -236,7 +236,7 @@ struct sloop_worker {
  *	other flags are properties of the handle
  * @file_name: lo_file_name as given by userspace
  * @visible: LOOP_CTL_REMOVE and LOOP_CTL_GET_FREE may find it; under
- *	sloop_ctl_mutex
+ *	sloop_index_mutex
  * @unbind_work: finishes a stray detach
  * @degrade_work: takes discard out of the limits of a file that cannot do it
  * @fence_up: requests of the last binding may still be in the queue, and a bind
@@ -347,14 +347,23 @@ void sloop_stat_inc(enum sloop_stat stat);
 void sloop_stats_init(void);
 void sloop_stats_exit(void);
 
+/* dev-index.c */
+int sloop_index_alloc(struct sloop_device *dev, int number);
+void sloop_index_free(struct sloop_device *dev);
+void sloop_index_show(struct sloop_device *dev);
+struct sloop_device *sloop_index_hide(int number);
+int sloop_index_find_unbound(int *fenced);
+bool sloop_index_is_crowded(void);
+void sloop_index_set_taken(struct sloop_device *dev);
+void sloop_index_set_fenced(struct sloop_device *dev);
+void sloop_index_set_stuck(struct sloop_device *dev);
+void sloop_index_set_free(struct sloop_device *dev);
+void sloop_index_drain(void (*remove)(struct sloop_device *dev));
+
 /* dev-add.c */
 int sloop_dev_add(int number);
 int sloop_dev_ctl_remove(int number);
 int sloop_dev_get_free(void);
-void sloop_dev_set_taken(struct sloop_device *dev);
-void sloop_dev_set_fenced(struct sloop_device *dev);
-void sloop_dev_set_stuck(struct sloop_device *dev);
-void sloop_dev_set_free(struct sloop_device *dev);
 void sloop_dev_remove_all(void);
 
 /* dev-open.c */
