@@ -9,11 +9,15 @@
 #include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "device.h"
+
+/* Serializes those who could make a cycle of devices at the same time. */
+static DEFINE_MUTEX(sloop_chain_mutex);
 
 /* Loop devices on loop devices: nobody stacks them deeper. */
 #define SLOOP_CHAIN_MAX	32
@@ -156,19 +160,7 @@ static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
 	return 0;
 }
 
-/**
- * sloop_check_chain - would a file put a device below itself?
- * @dev: the device that is to be backed by @file
- * @file: the file
- *
- * Context: may sleep. If @file is a block device, under sloop_chain_mutex and
- * no other lock of the driver: devices below may have to be opened.
- * Return: 0; -EBADF if the chain of loop devices below @file leads back to
- * @dev, or is too long; -EINVAL if a device in it is unbound or being detached,
- * or @file is neither a regular file nor a block device; an errno of opening a
- * device.
- */
-int sloop_check_chain(struct sloop_device *dev, struct file *file)
+static int sloop_check_chain(struct sloop_device *dev, struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
 
@@ -178,4 +170,41 @@ int sloop_check_chain(struct sloop_device *dev, struct file *file)
 		return -EINVAL;
 	lockdep_assert_held(&sloop_chain_mutex);
 	return sloop_walk_chain(dev, I_BDEV(inode), 0);
+}
+
+/**
+ * sloop_chain_lock - would a file put a device below itself? Keep others from doing so
+ * @dev: the device that is to be backed by @file
+ * @file: the file
+ *
+ * Context: may sleep; no lock of the driver held, as devices below may have to be
+ * opened.
+ * Return: 0, then sloop_chain_unlock() has to follow; -EBADF if the chain of loop
+ * devices below @file leads back to @dev, or is too long; -EINVAL if a device in it is
+ * unbound or being detached, or @file is neither a regular file nor a block device;
+ * -EINTR; an errno of opening a device.
+ */
+int sloop_chain_lock(struct sloop_device *dev, struct file *file)
+{
+	bool stacked = S_ISBLK(file->f_mapping->host->i_mode);
+	int err = 0;
+
+	if (stacked)
+		err = mutex_lock_killable(&sloop_chain_mutex);
+	if (err)
+		return err;
+	err = sloop_check_chain(dev, file);
+	if (err && stacked)
+		mutex_unlock(&sloop_chain_mutex);
+	return err;
+}
+
+/**
+ * sloop_chain_unlock - the device is backed by the file, or will not be
+ * @file: as in sloop_chain_lock()
+ */
+void sloop_chain_unlock(struct file *file)
+{
+	if (S_ISBLK(file->f_mapping->host->i_mode))
+		mutex_unlock(&sloop_chain_mutex);
 }

@@ -12,9 +12,6 @@
 #include "device.h"
 #include "trace.h"
 
-/* Serializes those who could make a cycle of devices at the same time. */
-DEFINE_MUTEX(sloop_chain_mutex);
-
 /**
  * sloop_info_check - is a loop_info64 acceptable?
  * @info: from userspace
@@ -62,36 +59,6 @@ void sloop_scan_partitions(struct sloop_device *dev)
 	if (err)
 		pr_warn("%s: partition scan failed: %d\n",
 			dev->disk->disk_name, err);
-}
-
-/**
- * sloop_chain_lock - check a file, and keep others from making a cycle of it
- * @dev: the device that is to be backed by @file
- * @file: the file
- *
- * Context: may sleep; no lock of the driver held.
- * Return: 0, then sloop_chain_unlock() has to follow; or an errno of
- * sloop_check_chain(), or -EINTR.
- */
-int sloop_chain_lock(struct sloop_device *dev, struct file *file)
-{
-	bool stacked = S_ISBLK(file->f_mapping->host->i_mode);
-	int err = 0;
-
-	if (stacked)
-		err = mutex_lock_killable(&sloop_chain_mutex);
-	if (err)
-		return err;
-	err = sloop_check_chain(dev, file);
-	if (err && stacked)
-		mutex_unlock(&sloop_chain_mutex);
-	return err;
-}
-
-void sloop_chain_unlock(struct file *file)
-{
-	if (S_ISBLK(file->f_mapping->host->i_mode))
-		mutex_unlock(&sloop_chain_mutex);
 }
 
 /*

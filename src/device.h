@@ -4,8 +4,9 @@
  *
  * Lock order, outermost first:
  *
+ *   sloop_chain_mutex	a device is about to be backed by a block device; the devices
+ *			below it are opened to look at them
  *   disk->open_mutex	the block layer's; held in ->open() and ->release()
- *   sloop_chain_mutex	a device is about to be backed by a block device
  *   dev->lock		control path of one device
  *   queue->limits_lock	queue limits, taken by queue_limits_start_update()
  *   queue freeze	waits for I/O of the device
@@ -322,7 +323,6 @@ struct sloop_identity {
 
 extern struct sloop_identity sloop_identity;
 extern struct workqueue_struct *sloop_ctl_wq;
-extern struct mutex sloop_chain_mutex;
 extern int sloop_part_shift;
 extern int sloop_hw_queue_depth;
 
@@ -379,8 +379,6 @@ int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 int sloop_info_check(const struct loop_info64 *info);
 void sloop_set_size(struct sloop_device *dev, sector_t sectors);
 void sloop_scan_partitions(struct sloop_device *dev);
-int sloop_chain_lock(struct sloop_device *dev, struct file *file);
-void sloop_chain_unlock(struct file *file);
 
 /* dev-swap.c */
 int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
@@ -433,7 +431,8 @@ void sloop_gfp_restore(struct sloop_backing *backing);
 
 /* backing-chain.c */
 int sloop_check_file(struct file *file);
-int sloop_check_chain(struct sloop_device *dev, struct file *file);
+int sloop_chain_lock(struct sloop_device *dev, struct file *file);
+void sloop_chain_unlock(struct file *file);
 
 /* limits.c */
 void sloop_limits_of_backing(const struct sloop_backing *backing,
