@@ -82,12 +82,3 @@ const struct block_device_operations sloop_bdops = {
 	.compat_ioctl	= sloop_compat_ioctl,
 	.free_disk	= sloop_free_disk,
 };
-
-/**
- * sloop_is_own_disk - is a disk one of this driver's?
- * @disk: the disk
- */
-bool sloop_is_own_disk(const struct gendisk *disk)
-{
-	return disk->fops == &sloop_bdops;
-}

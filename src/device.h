@@ -321,6 +321,9 @@ struct sloop_identity {
 	int		major;		/* 0 until a dynamic one is given */
 };
 
+#define SLOOP_DEFAULT_QUEUE_DEPTH	128
+
+/* globals.c */
 extern struct sloop_identity sloop_identity;
 extern struct workqueue_struct *sloop_ctl_wq;
 extern int sloop_part_shift;
@@ -368,7 +371,11 @@ void sloop_dev_remove_all(void);
 
 /* dev-open.c */
 extern const struct block_device_operations sloop_bdops;
-bool sloop_is_own_disk(const struct gendisk *disk);
+/* Is a disk one of this driver's? */
+static inline bool sloop_is_own_disk(const struct gendisk *disk)
+{
+	return disk->fops == &sloop_bdops;
+}
 void sloop_dev_count_inc(void);
 void sloop_dev_count_dec(void);
 void sloop_dev_count_wait(void);

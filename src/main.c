@@ -8,19 +8,12 @@
 
 #include "device.h"
 
-#define SLOOP_DEFAULT_QUEUE_DEPTH	128
-
 /* The kernel knows how many devices userspace expects to find. */
 #ifdef CONFIG_BLK_DEV_LOOP_MIN_COUNT
 #define SLOOP_DEFAULT_COUNT	CONFIG_BLK_DEV_LOOP_MIN_COUNT
 #else
 #define SLOOP_DEFAULT_COUNT	8
 #endif
-
-struct workqueue_struct *sloop_ctl_wq;
-struct sloop_identity sloop_identity;
-int sloop_part_shift;
-int sloop_hw_queue_depth = SLOOP_DEFAULT_QUEUE_DEPTH;
 
 static char *mode = "auto";
 
