@@ -482,6 +482,32 @@ void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
 void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
 void sloop_complete_rq(struct request *rq);
 
+/* io-piece.c */
+
+/* One page is there from the start, the others may be missing. */
+#define SLOOP_PIECE_PAGES	32
+
+/**
+ * struct sloop_piece - pages that swap is copied to
+ * @nr_pages: number of elements of @bvec that have a page
+ * @bvec: the pages, whole
+ */
+struct sloop_piece {
+	unsigned int	nr_pages;
+	struct bio_vec	bvec[SLOOP_PIECE_PAGES];
+};
+
+int sloop_piece_init(struct sloop_piece *piece);
+void sloop_piece_grow(struct sloop_piece *piece);
+void sloop_piece_free(struct sloop_piece *piece);
+unsigned int sloop_piece_copy(struct sloop_piece *piece, struct sloop_cmd *cmd,
+			      unsigned int skip);
+void sloop_piece_check_file(struct sloop_device *dev,
+			    struct sloop_backing *backing);
+int sloop_piece_write(struct sloop_piece *piece, struct sloop_backing *backing,
+		      loff_t pos, unsigned int bytes, unsigned short ioprio,
+		      bool fua);
+
 /* io-swap.c */
 int sloop_swap_start(struct sloop_device *dev);
 void sloop_swap_stop(struct sloop_device *dev);

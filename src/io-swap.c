@@ -11,30 +11,19 @@
  * that means that the pages stay dirty, and in memory: nothing is lost, and whoever
  * holds the lock that the thread is waiting for goes on with what it was doing. The
  * piece may get into the file much later. Until it is known what became of it, other
- * writes are held, and the device is not detached.
- *
- * Where the file can, the pages go there directly, even if the device is buffered,
- * and the times of the file stay: that takes neither pages nor, if the blocks
- * have been written before, a transaction.
+ * writes are held, and the device is not detached. How it gets there is in io-piece.c.
  */
 
 #include <linux/bio.h>
-#include <linux/delay.h>
 #include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
-#include <linux/pagemap.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
-#include <linux/uio.h>
 
 #include "device.h"
 #include "trace.h"
-
-/* Pages that one piece may have. One is there from the start, the others may be missing. */
-#define SLOOP_SWAP_PAGES	32
 
 /*
  * How long a piece may take, and how long a request waits while one takes longer; how
@@ -53,10 +42,6 @@
 
 /* How often the log has a line of lack of memory. */
 #define SLOOP_SWAP_SAY		(10 * HZ)
-
-/* Tries without memory, so many ms apart, until that is an error: 30 s. */
-#define SLOOP_SWAP_STARVED_MS	20
-#define SLOOP_SWAP_STARVED	1500
 
 /**
  * struct sloop_swap - what writes the swap of a device
@@ -78,8 +63,7 @@
  * @nr_unsaid: how many have been given back since the log had a line of that
  * @say_at: when it may have the next one
  * @said_stuck: the last one was that the thread is @stuck
- * @nr_pages: number of elements of @bvec that have a page
- * @bvec: the pages that pieces are copied to
+ * @piece: what the thread copies to
  */
 struct sloop_swap {
 	struct sloop_device	*dev;
@@ -102,8 +86,7 @@ struct sloop_swap {
 	unsigned int		nr_unsaid;
 	unsigned long		say_at;
 	bool			said_stuck;
-	unsigned int		nr_pages;
-	struct bio_vec		bvec[SLOOP_SWAP_PAGES];
+	struct sloop_piece	piece;
 };
 
 /* The block layer may merge swap and data that are neighbours. Data is not given back. */
@@ -401,189 +384,15 @@ static bool sloop_swap_finish(struct sloop_swap *swap)
 	list_splice_init(&swap->held, &held);
 	spin_unlock_irq(&swap->lock);
 
-	if (was_stuck && xchg(&swap->said_stuck, false))
+	if (was_stuck && READ_ONCE(swap->said_stuck)) {
+		WRITE_ONCE(swap->said_stuck, false);
 		pr_info_ratelimited("%s: swap is written again\n",
 				    swap->dev->disk->disk_name);
+	}
 	list_for_each_entry_safe(cmd, next, &held, crew_node)
 		sloop_cmd_to_worker(cmd, -EAGAIN);
 	wake_up(&swap->idle_wait);
 	return mine;
-}
-
-/* The next bytes of a request, as many as there are pages for. */
-static unsigned int sloop_swap_copy(struct sloop_swap *swap,
-				    struct sloop_cmd *cmd, unsigned int skip)
-{
-	unsigned int room = swap->nr_pages * PAGE_SIZE, done = 0;
-	struct request *rq = sloop_cmd_rq(cmd);
-	struct req_iterator rq_iter;
-	struct bio_vec segment, bv;
-
-	rq_for_each_segment(segment, rq, rq_iter) {
-		bv = segment;
-		if (skip >= bv.bv_len) {
-			skip -= bv.bv_len;
-			continue;
-		}
-		bv.bv_offset += skip;
-		bv.bv_len -= skip;
-		skip = 0;
-		while (bv.bv_len && done < room) {
-			unsigned int at = done & ~PAGE_MASK;
-			unsigned int n = min_t(unsigned int, bv.bv_len,
-					       PAGE_SIZE - at);
-			char *to = page_address(swap->bvec[done / PAGE_SIZE].bv_page);
-			struct bio_vec part = bv;
-
-			part.bv_len = n;
-			memcpy_from_bvec(to + at, &part);
-			bv.bv_offset += n;
-			bv.bv_len -= n;
-			done += n;
-		}
-		if (done == room)
-			break;
-	}
-	return done;
-}
-
-/*
- * The first time: is the file fit for swap? Holes, and blocks that have been reserved
- * and never written, look alike to SEEK_HOLE.
- */
-static void sloop_swap_warn(struct sloop_swap *swap,
-			    struct sloop_backing *backing)
-{
-	const char *name = swap->dev->disk->disk_name;
-	struct file *file = backing->file;
-	loff_t hole, end;
-
-	if (backing->swap_warned)
-		return;
-	backing->swap_warned = true;
-
-	if (!sloop_backing_is_plain(backing)) {
-		pr_warn("%s: swap on a file of %s, which may need memory to write it\n",
-			name, file_inode(file)->i_sb->s_type->name);
-		return;
-	}
-	if (!backing->isreg || backing->swap_file == file)
-		return;
-
-	end = i_size_read(file_inode(file));
-	if (backing->sizelimit)
-		end = min(end, backing->offset + backing->sizelimit);
-	hole = vfs_llseek(backing->swap_file, backing->offset, SEEK_HOLE);
-	if (hole >= 0 && hole < end)
-		pr_warn("%s: swap on a file with blocks that have never been written, which takes memory; write it once\n",
-			name);
-}
-
-static ssize_t sloop_swap_try(struct sloop_swap *swap, struct kiocb *iocb,
-			      unsigned int skip, unsigned int bytes,
-			      bool reserves, bool protect)
-{
-	struct file *file = iocb->ki_filp;
-	unsigned int noreclaim = 0;
-	struct iov_iter iter;
-	ssize_t res;
-
-	iov_iter_bvec(&iter, ITER_SOURCE, swap->bvec, swap->nr_pages,
-		      skip + bytes);
-	iov_iter_advance(&iter, skip);
-	if (protect)
-		file_start_write(file);
-	if (reserves)
-		noreclaim = memalloc_noreclaim_save();
-	res = file->f_op->write_iter(iocb, &iter);
-	if (reserves)
-		memalloc_noreclaim_restore(noreclaim);
-	if (protect)
-		file_end_write(file);
-	return res;
-}
-
-/*
- * After a direct write, does anything of the range lie in the page cache? The write has
- * thrown out what it could, but a folio that another write has dirtied stays, with what
- * it had read of its neighbourhood, and goes to the disk at some time.
- */
-static bool sloop_swap_is_stale(const struct sloop_backing *backing, loff_t pos,
-				unsigned int bytes)
-{
-	struct address_space *mapping = backing->file->f_mapping;
-
-	return !backing->dio &&
-		filemap_range_has_page(mapping, pos, pos + bytes - 1);
-}
-
-/* Puts the piece that has been copied into the file. */
-static int sloop_swap_write(struct sloop_swap *swap,
-			    struct sloop_backing *backing, loff_t pos,
-			    unsigned int bytes, unsigned short ioprio, bool fua)
-{
-	struct file *file = backing->swap_file;
-	unsigned int done = 0, starved = 0;
-	bool dio = (file->f_mode & FMODE_CAN_ODIRECT) && !backing->swap_no_dio;
-	ssize_t res;
-
-	while (done < bytes) {
-		struct kiocb iocb = {
-			.ki_filp	= file,
-			.ki_pos		= pos + done,
-			.ki_ioprio	= ioprio,
-			.ki_flags	= (dio ? IOCB_DIRECT : 0) |
-					  (fua ? IOCB_DSYNC : 0),
-		};
-		/*
-		 * Filesystems allocate with __GFP_NOFAIL, which may not be done
-		 * with the reserves. Dirty pages would be written back on the way,
-		 * which may not either.
-		 */
-		bool reserves = dio && !fua && !backing->isreg &&
-			!filemap_range_needs_writeback(file->f_mapping,
-						       pos + done,
-						       pos + bytes - 1);
-
-		res = sloop_swap_try(swap, &iocb, done, bytes - done, reserves,
-				     backing->isreg);
-		if (res > 0) {
-			done += res;
-			if (done == bytes && dio &&
-			    sloop_swap_is_stale(backing, pos, bytes)) {
-				/* Once more, through the page cache. */
-				dio = false;
-				done = 0;
-			}
-		} else if (res == -EINVAL && dio) {
-			WRITE_ONCE(backing->swap_no_dio, true);
-			dio = false;
-		} else if (res == -ENOMEM && starved < SLOOP_SWAP_STARVED) {
-			starved++;
-			msleep(SLOOP_SWAP_STARVED_MS);
-		} else {
-			return res ?: -EIO;
-		}
-	}
-	return 0;
-}
-
-/* More pages, out of the reserves: this is what memory is made with. */
-static void sloop_swap_get_pages(struct sloop_swap *swap)
-{
-	unsigned int noreclaim = memalloc_noreclaim_save();
-
-	while (swap->nr_pages < SLOOP_SWAP_PAGES) {
-		struct page *page = alloc_page(GFP_NOIO | __GFP_NOWARN);
-
-		if (!page)
-			break;
-		swap->bvec[swap->nr_pages++] = (struct bio_vec) {
-			.bv_page = page,
-			.bv_len = PAGE_SIZE,
-		};
-	}
-	memalloc_noreclaim_restore(noreclaim);
 }
 
 static void sloop_swap_serve(struct sloop_swap *swap, struct sloop_cmd *cmd)
@@ -610,11 +419,11 @@ static void sloop_swap_serve(struct sloop_swap *swap, struct sloop_cmd *cmd)
 	sloop_swap_note(swap, backing, rq);
 	for (;;) {
 		/* Nothing may wait for the file while this goes on. */
-		bytes = sloop_swap_copy(swap, cmd, done);
+		bytes = sloop_piece_copy(&swap->piece, cmd, done);
 		sloop_swap_got_on(swap, false);
-		sloop_swap_warn(swap, backing);
-		err = sloop_swap_write(swap, backing, pos + done, bytes, ioprio,
-				       fua);
+		sloop_piece_check_file(swap->dev, backing);
+		err = sloop_piece_write(&swap->piece, backing, pos + done,
+					bytes, ioprio, fua);
 		done += bytes;
 		left -= bytes;
 		if (err || !left || !sloop_swap_got_on(swap, true))
@@ -640,20 +449,13 @@ static int sloop_swap_threadfn(void *data)
 						 !list_empty(&swap->cmds));
 		saved = sloop_io_scope_enter();
 		while ((cmd = sloop_swap_take(swap))) {
-			sloop_swap_get_pages(swap);
+			sloop_piece_grow(&swap->piece);
 			sloop_swap_serve(swap, cmd);
 			cond_resched();
 		}
 		sloop_io_scope_leave(saved);
 	}
 	return 0;
-}
-
-static void sloop_swap_free(struct sloop_swap *swap)
-{
-	while (swap->nr_pages)
-		__free_page(swap->bvec[--swap->nr_pages].bv_page);
-	kfree(swap);
 }
 
 /**
@@ -666,7 +468,7 @@ static void sloop_swap_free(struct sloop_swap *swap)
 int sloop_swap_start(struct sloop_device *dev)
 {
 	struct sloop_swap *swap;
-	struct page *page;
+	int err;
 
 	lockdep_assert_held(&dev->lock);
 
@@ -679,15 +481,9 @@ int sloop_swap_start(struct sloop_device *dev)
 	swap = kzalloc(sizeof(*swap), GFP_KERNEL);
 	if (!swap)
 		return -ENOMEM;
-	page = alloc_page(GFP_KERNEL);
-	if (!page) {
-		kfree(swap);
-		return -ENOMEM;
-	}
-	swap->bvec[swap->nr_pages++] = (struct bio_vec) {
-		.bv_page = page,
-		.bv_len = PAGE_SIZE,
-	};
+	err = sloop_piece_init(&swap->piece);
+	if (err)
+		goto out_free;
 	swap->dev = dev;
 	swap->say_at = jiffies;
 	swap->calm_at = jiffies;
@@ -702,13 +498,17 @@ int sloop_swap_start(struct sloop_device *dev)
 	swap->task = kthread_run(sloop_swap_threadfn, swap, "safeloop%d/swap",
 				 dev->number);
 	if (IS_ERR(swap->task)) {
-		int err = PTR_ERR(swap->task);
-
-		sloop_swap_free(swap);
-		return err;
+		err = PTR_ERR(swap->task);
+		goto out_piece;
 	}
 	dev->swap = swap;
 	return 0;
+
+out_piece:
+	sloop_piece_free(&swap->piece);
+out_free:
+	kfree(swap);
+	return err;
 }
 
 /**
@@ -725,6 +525,7 @@ void sloop_swap_stop(struct sloop_device *dev)
 		return;
 	kthread_stop(swap->task);
 	timer_delete_sync(&swap->timer);
-	sloop_swap_free(swap);
+	sloop_piece_free(&swap->piece);
+	kfree(swap);
 	dev->swap = NULL;
 }
