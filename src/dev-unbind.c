@@ -210,6 +210,8 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
 	trace_sloop_backing_retire(dev, backing);
 
 	invalidate_disk(disk);
+	/* Whoever made it read-only (BLKROSET) meant this file. */
+	compat_bdev_clear_read_only(disk->part0);
 	sloop_fence_raise(dev);
 	sloop_sysfs_unbind(dev);
 	kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);

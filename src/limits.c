@@ -95,6 +95,7 @@ static int sloop_limits_of_unbound(struct request_queue *q,
 	lim->max_hw_discard_sectors = 0;
 	lim->max_write_zeroes_sectors = 0;
 	lim->discard_granularity = 0;
+	compat_limits_forget_user(q, lim);
 
 	return queue_limits_commit_update(q, lim);
 }

@@ -255,8 +255,24 @@ static inline bool compat_limits_trystart(struct request_queue *q,
 	return true;
 }
 
+/* What has been set through sysfs; of discard, see above. */
+static inline void compat_limits_forget_user(struct request_queue *q,
+					     struct compat_queue_limits *clim)
+{
+	blk_queue_max_hw_sectors(q, clim->max_hw_sectors);
+}
+
 #define queue_limits compat_queue_limits
 #else
+/* What has been set through sysfs. */
+static inline void compat_limits_forget_user(struct request_queue *q,
+					     struct queue_limits *lim)
+{
+	lim->max_user_sectors = 0;
+	lim->max_user_discard_sectors = UINT_MAX;
+	lim->flags &= ~BLK_FLAG_WRITE_CACHE_DISABLED;
+}
+
 /* As queue_limits_start_update(), if that need not wait. No kernel has it. */
 static inline bool compat_limits_trystart(struct request_queue *q,
 					  struct queue_limits *lim)
@@ -289,6 +305,19 @@ compat_alloc_disk(struct blk_mq_tag_set *set, const struct queue_limits *lim,
 #undef blk_mq_alloc_disk
 #define blk_mq_alloc_disk(set, lim, queuedata) \
 	compat_alloc_disk(set, lim, queuedata)
+#endif
+
+#ifdef HAVE_BDEV_CLEAR_FLAG
+/* What BLKROSET has set. */
+static inline void compat_bdev_clear_read_only(struct block_device *bdev)
+{
+	bdev_clear_flag(bdev, BD_READ_ONLY);
+}
+#else
+static inline void compat_bdev_clear_read_only(struct block_device *bdev)
+{
+	bdev->bd_read_only = false;
+}
 #endif
 
 /* fs/configfs/mount.c had it to itself once. */
