@@ -12,12 +12,16 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 
 #include "device.h"
 
 /* Serializes those who could make a cycle of devices at the same time. */
 static DEFINE_MUTEX(sloop_chain_mutex);
+
+/* Guards sloop_device::next_file, for whoever does not hold the mutex. */
+static DEFINE_SPINLOCK(sloop_chain_next_lock);
 
 /* Loop devices on loop devices: nobody stacks them deeper. */
 #define SLOOP_CHAIN_MAX	32
@@ -68,6 +72,19 @@ int sloop_check_file(struct file *file)
 	return 0;
 }
 
+/**
+ * sloop_check_file_type - is it a file that a device can stand on?
+ * @file: the file
+ *
+ * Return: 0, or -EINVAL if @file is neither a regular file nor a block device.
+ */
+int sloop_check_file_type(const struct file *file)
+{
+	umode_t mode = file->f_mapping->host->i_mode;
+
+	return S_ISREG(mode) || S_ISBLK(mode) ? 0 : -EINVAL;
+}
+
 /*
  * Another loop driver tells what it stands on through its own ioctl only, which
  * writes to user memory: a page is mapped for the length of the call.
@@ -107,23 +124,49 @@ out_free:
 static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
 			    unsigned int depth);
 
+static int sloop_walk_file(struct sloop_device *dev, struct file *file,
+			   unsigned int depth)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	if (!S_ISBLK(inode->i_mode))
+		return 0;
+	return sloop_walk_chain(dev, I_BDEV(inode), depth + 1);
+}
+
+/* The file that a change is about to put below a device. */
+static struct file *sloop_chain_next(struct sloop_device *dev)
+{
+	struct file *file;
+
+	spin_lock(&sloop_chain_next_lock);
+	file = dev->next_file;
+	if (file)
+		get_file(file);
+	spin_unlock(&sloop_chain_next_lock);
+	return file;
+}
+
 static int sloop_walk_own(struct sloop_device *dev, struct sloop_device *below,
 			  unsigned int depth)
 {
 	struct sloop_backing *backing;
-	struct inode *inode;
-	int err = 0;
+	struct file *next;
+	int err;
 
 	/* Whoever has it open is still served while it is detached: no one new. */
 	if (sloop_state(below) != SLOOP_BOUND)
 		return -EINVAL;
+	/* In this order: what is next now is not missed if it has become current. */
+	next = sloop_chain_next(below);
 	backing = sloop_backing_get(below);
-	if (!backing)
-		return -EINVAL;
-	inode = backing->file->f_mapping->host;
-	if (S_ISBLK(inode->i_mode))
-		err = sloop_walk_chain(dev, I_BDEV(inode), depth + 1);
-	sloop_backing_put(backing);
+	err = backing ? sloop_walk_file(dev, backing->file, depth) : -EINVAL;
+	if (!err && next)
+		err = sloop_walk_file(dev, next, depth);
+	if (next)
+		fput(next);
+	if (backing)
+		sloop_backing_put(backing);
 	return err;
 }
 
@@ -160,41 +203,43 @@ static int sloop_walk_chain(struct sloop_device *dev, struct block_device *bdev,
 	return 0;
 }
 
-static int sloop_check_chain(struct sloop_device *dev, struct file *file)
+/* Only a file that is a loop device can close a circle, or lengthen a chain. */
+static bool sloop_is_chained(const struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
+	const struct gendisk *disk;
 
-	if (S_ISREG(inode->i_mode))
-		return 0;
 	if (!S_ISBLK(inode->i_mode))
-		return -EINVAL;
-	lockdep_assert_held(&sloop_chain_mutex);
-	return sloop_walk_chain(dev, I_BDEV(inode), 0);
+		return false;
+	disk = I_BDEV(inode)->bd_disk;
+	return sloop_is_own_disk(disk) || disk->major == LOOP_MAJOR;
 }
 
 /**
  * sloop_chain_lock - would a file put a device below itself? Keep others from doing so
  * @dev: the device that is to be backed by @file
- * @file: the file
+ * @file: a regular file or a block device
+ *
+ * Those who wait for this wait for each other only: it is held while devices are
+ * looked at, and until the file is published, but not while the file is waited for.
  *
  * Context: may sleep; no lock of the driver held, as devices below may have to be
  * opened.
  * Return: 0, then sloop_chain_unlock() has to follow; -EBADF if the chain of loop
  * devices below @file leads back to @dev, or is too long; -EINVAL if a device in it is
- * unbound or being detached, or @file is neither a regular file nor a block device;
- * -EINTR; an errno of opening a device.
+ * unbound or being detached; -EINTR; an errno of opening a device.
  */
 int sloop_chain_lock(struct sloop_device *dev, struct file *file)
 {
-	bool stacked = S_ISBLK(file->f_mapping->host->i_mode);
-	int err = 0;
+	int err;
 
-	if (stacked)
-		err = mutex_lock_killable(&sloop_chain_mutex);
+	if (!sloop_is_chained(file))
+		return 0;
+	err = mutex_lock_killable(&sloop_chain_mutex);
 	if (err)
 		return err;
-	err = sloop_check_chain(dev, file);
-	if (err && stacked)
+	err = sloop_walk_chain(dev, I_BDEV(file->f_mapping->host), 0);
+	if (err)
 		mutex_unlock(&sloop_chain_mutex);
 	return err;
 }
@@ -205,6 +250,45 @@ int sloop_chain_lock(struct sloop_device *dev, struct file *file)
  */
 void sloop_chain_unlock(struct file *file)
 {
-	if (S_ISBLK(file->f_mapping->host->i_mode))
+	if (sloop_is_chained(file))
 		mutex_unlock(&sloop_chain_mutex);
+}
+
+static void sloop_chain_set_next(struct sloop_device *dev, struct file *file)
+{
+	spin_lock(&sloop_chain_next_lock);
+	dev->next_file = file;
+	spin_unlock(&sloop_chain_next_lock);
+}
+
+/**
+ * sloop_chain_announce - a file is going to be put below a bound device
+ * @dev: the device; the caller is the only one to do this
+ * @file: a regular file or a block device, which the caller has a reference on
+ *
+ * As sloop_chain_lock(), for a change that has to wait for I/O: until
+ * sloop_chain_withdraw(), whoever looks for a circle finds this file too.
+ *
+ * Context: as sloop_chain_lock().
+ * Return: 0, then sloop_chain_withdraw() has to follow; an errno as there.
+ */
+int sloop_chain_announce(struct sloop_device *dev, struct file *file)
+{
+	int err;
+
+	err = sloop_chain_lock(dev, file);
+	if (err)
+		return err;
+	sloop_chain_set_next(dev, file);
+	sloop_chain_unlock(file);
+	return 0;
+}
+
+/**
+ * sloop_chain_withdraw - the file is below the device, or will not be
+ * @dev: the device
+ */
+void sloop_chain_withdraw(struct sloop_device *dev)
+{
+	sloop_chain_set_next(dev, NULL);
 }

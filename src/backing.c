@@ -14,38 +14,9 @@
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include <linux/stat.h>
 
 #include "device.h"
 #include "trace.h"
-
-/*
- * Where the filesystem does not tell (most do not), the device below does. A block
- * device tells vfs_getattr() since 6.13 only, and is asked directly.
- */
-static void sloop_backing_probe_dio(struct sloop_backing *backing)
-{
-	struct inode *inode = backing->file->f_mapping->host;
-	struct super_block *sb = inode->i_sb;
-	struct kstat stat;
-
-	if (S_ISBLK(inode->i_mode)) {
-		backing->min_dio = bdev_logical_block_size(I_BDEV(inode));
-		backing->dio_mem_mask = bdev_dma_alignment(I_BDEV(inode));
-	} else if (!vfs_getattr(&backing->file->f_path, &stat, STATX_DIOALIGN, 0) &&
-	    (stat.result_mask & STATX_DIOALIGN) && stat.dio_mem_align) {
-		backing->min_dio = max_t(u32, stat.dio_offset_align,
-					 SECTOR_SIZE);
-		backing->dio_mem_mask = min_t(unsigned long,
-					      stat.dio_mem_align, PAGE_SIZE) - 1;
-	} else if (sb->s_bdev) {
-		backing->min_dio = bdev_logical_block_size(sb->s_bdev);
-		backing->dio_mem_mask = bdev_dma_alignment(sb->s_bdev);
-	} else {
-		backing->min_dio = SECTOR_SIZE;
-		backing->dio_mem_mask = SECTOR_SIZE - 1;
-	}
-}
 
 /*
  * Where a direct write to a block that has been written before takes neither another
@@ -117,7 +88,8 @@ static void sloop_backing_created(struct sloop_device *dev,
 /**
  * sloop_backing_create - make a handle for a file
  * @dev: the device that it will serve
- * @file: the file, checked by sloop_check_file(); a reference is taken
+ * @file: a regular file or a block device, checked by sloop_check_file(); a reference
+ *	is taken
  * @offset: first byte of the device in the file
  * @sizelimit: greatest size of the device in bytes, 0 for none
  * @read_only: writes are to be refused
@@ -125,8 +97,9 @@ static void sloop_backing_created(struct sloop_device *dev,
  * The handle does buffered I/O until the caller sets another mode, which it may
  * do until it publishes the handle.
  *
- * Context: may sleep, calls into the filesystem.
- * Return: the handle, one reference held; NULL if there is no memory.
+ * Context: calls into the filesystem, which may take its time; without any lock.
+ * Return: the handle, one reference held; -ENOMEM, -EINTR or an errno of the
+ * filesystem as an error pointer.
  */
 struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
 		struct file *file, loff_t offset, loff_t sizelimit,
@@ -134,9 +107,10 @@ struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
 {
 	struct inode *inode = file->f_mapping->host;
 	struct sloop_backing *backing = sloop_backing_alloc(dev, file);
+	int err;
 
 	if (!backing)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 
 	backing->offset = offset;
 	backing->sizelimit = sizelimit;
@@ -150,6 +124,11 @@ struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
 	backing->fsync_fua = !S_ISBLK(inode->i_mode) && !inode->i_sb->s_bdev;
 
 	sloop_backing_created(dev, backing);
+	err = sloop_backing_stat(backing);
+	if (err) {
+		sloop_backing_put(backing);
+		return ERR_PTR(err);
+	}
 	return backing;
 }
 
@@ -158,7 +137,10 @@ struct sloop_backing *sloop_backing_create(struct sloop_device *dev,
  * @dev: the device
  * @old: a handle that the caller has a reference on
  *
- * Return: as sloop_backing_create().
+ * The file is not asked again.
+ *
+ * Context: may sleep: the file is opened once more, for swap; without any lock.
+ * Return: the handle, or -ENOMEM as an error pointer.
  */
 struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 					  const struct sloop_backing *old)
@@ -166,12 +148,18 @@ struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 	struct sloop_backing *backing = sloop_backing_alloc(dev, old->file);
 
 	if (!backing)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 
 	backing->offset = old->offset;
 	backing->sizelimit = old->sizelimit;
+	backing->file_size = READ_ONCE(old->file_size);
+	backing->dev = old->dev;
+	backing->rdev = old->rdev;
+	backing->ino = old->ino;
 	backing->min_dio = old->min_dio;
 	backing->dio_mem_mask = old->dio_mem_mask;
+	backing->discard_sectors = old->discard_sectors;
+	backing->discard_granularity = old->discard_granularity;
 	backing->read_only = old->read_only;
 	backing->dio = old->dio;
 	backing->nowait = old->nowait;
@@ -336,63 +324,34 @@ bool sloop_backing_pinned(const struct sloop_backing *backing)
 }
 
 /**
- * sloop_backing_min_dio - smallest direct I/O that the file takes
- * @backing: the handle
- *
- * Context: as sloop_backing_current(), or the handle is not published yet. May
- * sleep: the filesystem is asked the first time.
- * Return: bytes, at least a sector; not always a power of two.
- */
-unsigned int sloop_backing_min_dio(struct sloop_backing *backing)
-{
-	if (!backing->min_dio)
-		sloop_backing_probe_dio(backing);
-	return backing->min_dio;
-}
-
-/**
  * sloop_backing_can_dio - is direct I/O possible?
  * @backing: the handle
  * @bsize: logical block size of the device in bytes
  *
  * Requests are passed on as they come, so each has to suit the file as it is.
  *
- * Context: as sloop_backing_min_dio().
+ * Context: any.
  */
-bool sloop_backing_can_dio(struct sloop_backing *backing, unsigned int bsize)
+bool sloop_backing_can_dio(const struct sloop_backing *backing,
+			   unsigned int bsize)
 {
-	unsigned int min_dio;
+	unsigned int min_dio = backing->min_dio;
 
-	if (!(backing->file->f_mode & FMODE_CAN_ODIRECT))
-		return false;
-	min_dio = sloop_backing_min_dio(backing);
-	return is_power_of_2(min_dio) && bsize >= min_dio &&
+	return (backing->file->f_mode & FMODE_CAN_ODIRECT) &&
+		is_power_of_2(min_dio) && bsize >= min_dio &&
 		!(backing->offset & (min_dio - 1));
 }
 
 /**
- * sloop_backing_sectors - size that the device has on this file
+ * sloop_backing_sectors - size that the device has on a file
  * @backing: the handle
+ * @size: size of the file in bytes
  *
- * Asks the filesystem, because the cached size is stale on network filesystems.
- *
- * Return: whole 512-byte sectors; 0 if the size cannot be had.
+ * Return: whole 512-byte sectors.
  */
-sector_t sloop_backing_sectors(const struct sloop_backing *backing)
+sector_t sloop_backing_sectors(const struct sloop_backing *backing,
+			       loff_t size)
 {
-	struct file *file = backing->file;
-	loff_t size;
-
-	if (S_ISBLK(file_inode(file)->i_mode)) {
-		size = i_size_read(file->f_mapping->host);
-	} else {
-		struct kstat stat;
-
-		if (vfs_getattr_nosec(&file->f_path, &stat, STATX_SIZE, 0))
-			return 0;
-		size = stat.size;
-	}
-
 	if (size <= backing->offset)
 		return 0;
 	size -= backing->offset;

@@ -43,7 +43,7 @@ static int sloop_do_ioctl(struct block_device *bdev, blk_mode_t mode,
 		return sloop_ioctl_configure(dev, mode, bdev,
 					     (void __user *)arg);
 	case LOOP_CHANGE_FD:
-		return sloop_change_fd(dev, bdev, arg);
+		return sloop_change_fd(dev, arg);
 	case LOOP_CLR_FD:
 		return sloop_clr_fd(dev);
 	case LOOP_GET_STATUS:

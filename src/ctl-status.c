@@ -6,9 +6,6 @@
 
 #include <linux/blkdev.h>
 #include <linux/compat.h>
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/stat.h>
 #include <linux/uaccess.h>
 
 #include "device.h"
@@ -114,10 +111,10 @@ static int sloop_info_to_user(const struct loop_info64 *info64,
 	}
 }
 
+/* The file is not asked: whoever wants to know what there is does not wait for it. */
 static int sloop_get_status(struct sloop_device *dev, struct loop_info64 *info)
 {
-	struct sloop_backing *backing;
-	struct kstat stat;
+	const struct sloop_backing *backing;
 	int err;
 
 	err = mutex_lock_killable(&dev->lock);
@@ -128,8 +125,11 @@ static int sloop_get_status(struct sloop_device *dev, struct loop_info64 *info)
 		return -ENXIO;
 	}
 
-	backing = sloop_backing_get(dev);
+	backing = sloop_backing_current(dev);
 	memset(info, 0, sizeof(*info));
+	info->lo_device = huge_encode_dev(backing->dev);
+	info->lo_inode = backing->ino;
+	info->lo_rdevice = huge_encode_dev(backing->rdev);
 	info->lo_number = dev->number;
 	info->lo_offset = backing->offset;
 	info->lo_sizelimit = backing->sizelimit;
@@ -140,17 +140,6 @@ static int sloop_get_status(struct sloop_device *dev, struct loop_info64 *info)
 		info->lo_flags |= LO_FLAGS_DIRECT_IO;
 	memcpy(info->lo_file_name, dev->file_name, LO_NAME_SIZE);
 	mutex_unlock(&dev->lock);
-
-	/* A network filesystem may take its time. */
-	err = vfs_getattr(&backing->file->f_path, &stat, STATX_INO,
-			  AT_STATX_SYNC_AS_STAT);
-	sloop_backing_put(backing);
-	if (err)
-		return err;
-
-	info->lo_device = huge_encode_dev(stat.dev);
-	info->lo_inode = stat.ino;
-	info->lo_rdevice = huge_encode_dev(stat.rdev);
 	return 0;
 }
 
@@ -181,7 +170,7 @@ int sloop_ioctl_set_status(struct sloop_device *dev, unsigned int cmd,
  * @compat: the caller is a 32-bit task
  *
  * Return: 0; -EINVAL without an address; -ENXIO; -EOVERFLOW if a value does not
- * fit into the older structure; -EFAULT; an errno of the filesystem; -EINTR.
+ * fit into the older structure; -EFAULT; -EINTR.
  */
 int sloop_ioctl_get_status(struct sloop_device *dev, unsigned int cmd,
 			   unsigned long arg, bool compat)

@@ -64,8 +64,9 @@ int sloop_dev_add(int number)
 		return -ENOMEM;
 
 	mutex_init(&dev->lock);
+	mutex_init(&dev->change_fd_lock);
 	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
-	INIT_WORK(&dev->degrade_work, sloop_degrade_workfn);
+	INIT_DELAYED_WORK(&dev->degrade_work, sloop_degrade_workfn);
 	INIT_WORK(&dev->fence_work, sloop_fence_workfn);
 	INIT_LIST_HEAD(&dev->fence_node);
 
@@ -125,7 +126,8 @@ static void sloop_dev_remove(struct sloop_device *dev)
 {
 	/* It cannot be bound any more, so neither has anything to do again. */
 	sloop_fence_end(dev);
-	flush_work(&dev->degrade_work);
+	if (cancel_delayed_work_sync(&dev->degrade_work))
+		put_device(disk_to_dev(dev->disk));
 	del_gendisk(dev->disk);
 	blk_mq_free_tag_set(&dev->tag_set);
 	sloop_index_free(dev);

@@ -32,6 +32,40 @@ int sloop_info_check(const struct loop_info64 *info)
 	return 0;
 }
 
+static bool sloop_holds_device(struct block_device *bdev, blk_mode_t mode)
+{
+	return (mode & BLK_OPEN_EXCL) && !bdev_is_partition(bdev);
+}
+
+/**
+ * sloop_claim - keep exclusive users away for a moment
+ * @bdev: what the caller has open, the disk or a partition
+ * @mode: how
+ *
+ * It is the disk that is claimed: somebody else may have mounted another partition.
+ *
+ * Context: may sleep, also until another claim ends, without being killable.
+ * Return: 0; -EBUSY if somebody else holds the disk or a partition exclusively, or the
+ * caller a partition.
+ */
+int sloop_claim(struct block_device *bdev, blk_mode_t mode)
+{
+	if (sloop_holds_device(bdev, mode))
+		return 0;
+	return bd_prepare_to_claim(bdev_whole(bdev), sloop_claim, NULL);
+}
+
+/**
+ * sloop_unclaim - let them come again
+ * @bdev: as in sloop_claim()
+ * @mode: likewise
+ */
+void sloop_unclaim(struct block_device *bdev, blk_mode_t mode)
+{
+	if (!sloop_holds_device(bdev, mode))
+		bd_abort_claiming(bdev_whole(bdev), sloop_claim);
+}
+
 /**
  * sloop_set_size - set the size of a device and tell userspace
  * @dev: the device
@@ -59,6 +93,80 @@ void sloop_scan_partitions(struct sloop_device *dev)
 	if (err)
 		pr_warn("%s: partition scan failed: %d\n",
 			dev->disk->disk_name, err);
+}
+
+/**
+ * struct sloop_binding - what a bind is about
+ * @config: from userspace
+ * @file: of its descriptor
+ * @mode: how the caller has the device open
+ * @backing: the handle to be published, NULL if @err
+ * @bsize: logical block size in bytes
+ * @err: what is wrong with @file or @config; reported after what is wrong with the
+ *	device
+ */
+struct sloop_binding {
+	const struct loop_config *config;
+	struct file		*file;
+	blk_mode_t		mode;
+	struct sloop_backing	*backing;
+	unsigned int		bsize;
+	int			err;
+};
+
+static int sloop_config_check(const struct loop_config *config)
+{
+	int err;
+
+	if (config->info.lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
+		return -EINVAL;
+	err = sloop_info_check(&config->info);
+	if (err)
+		return err;
+	if (config->block_size && (config->block_size < SECTOR_SIZE ||
+				   !is_power_of_2(config->block_size)))
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * All that needs the filesystem, which may take its time, or never answer: nothing
+ * is held meanwhile.
+ */
+static int sloop_bind_prepare(struct sloop_device *dev, struct sloop_binding *b)
+{
+	const struct loop_info64 *info = &b->config->info;
+	struct file *file = b->file;
+	struct sloop_backing *backing;
+	bool dio;
+
+	b->err = sloop_check_file_type(file);
+	if (!b->err)
+		b->err = sloop_config_check(b->config);
+	if (b->err)
+		return 0;
+
+	backing = sloop_backing_create(dev, file, info->lo_offset,
+			info->lo_sizelimit,
+			(info->lo_flags & LO_FLAGS_READ_ONLY) ||
+			!(file->f_mode & FMODE_WRITE) ||
+			!(b->mode & BLK_OPEN_WRITE));
+	if (IS_ERR(backing))
+		return PTR_ERR(backing);
+	b->backing = backing;
+
+	/*
+	 * A direct I/O user gets the smallest block size that allows it, and
+	 * buffered I/O if the one asked for does not.
+	 */
+	dio = (info->lo_flags & LO_FLAGS_DIRECT_IO) ||
+	      (file->f_flags & O_DIRECT);
+	b->bsize = b->config->block_size;
+	if (!b->bsize)
+		b->bsize = dio && is_power_of_2(backing->min_dio) ?
+			backing->min_dio : SECTOR_SIZE;
+	backing->dio = dio && sloop_backing_can_dio(backing, b->bsize);
+	return backing->dio ? sloop_backing_write_back(backing) : 0;
 }
 
 /*
@@ -106,22 +214,12 @@ static void sloop_bind_unlock(struct sloop_device *dev, struct file *file)
  * changed nothing. No freeze: an unbound device has no I/O.
  */
 static int sloop_bind_limits(struct sloop_device *dev,
-			     struct sloop_backing *backing, bool dio,
-			     unsigned int bsize)
+			     const struct sloop_binding *b)
 {
 	struct queue_limits lim;
 
-	/*
-	 * A direct I/O user gets the smallest block size that allows it, and
-	 * buffered I/O if the one asked for does not.
-	 */
-	if (!bsize)
-		bsize = dio && is_power_of_2(sloop_backing_min_dio(backing)) ?
-			backing->min_dio : SECTOR_SIZE;
-	backing->dio = dio && sloop_backing_can_dio(backing, bsize);
-
 	lim = queue_limits_start_update(dev->disk->queue);
-	sloop_limits_of_backing(backing, &lim, bsize);
+	sloop_limits_of_backing(b->backing, &lim, b->bsize);
 	return queue_limits_commit_update(dev->disk->queue, &lim);
 }
 
@@ -150,7 +248,7 @@ static void sloop_bind_commit(struct sloop_device *dev,
 	sloop_backing_publish(dev, backing);
 	sloop_index_set_taken(dev);
 	sloop_state_set(dev, SLOOP_BOUND);
-	sloop_set_size(dev, sloop_backing_sectors(backing));
+	sloop_set_size(dev, sloop_backing_sectors(backing, backing->file_size));
 
 	if (dev->flags & LO_FLAGS_PARTSCAN)
 		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);
@@ -158,95 +256,64 @@ static void sloop_bind_commit(struct sloop_device *dev,
 	kobject_uevent(&ddev->kobj, KOBJ_CHANGE);
 }
 
-static int sloop_bind_locked(struct sloop_device *dev, blk_mode_t mode,
-			     struct file *file,
-			     const struct loop_config *config)
+static int sloop_bind_locked(struct sloop_device *dev,
+			     const struct sloop_binding *b)
 {
-	const struct loop_info64 *info = &config->info;
-	struct sloop_backing *backing;
-	bool read_only, dio;
-	int err;
+	int err = b->err;
 
-	if (info->lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
-		return -EINVAL;
-	err = sloop_info_check(info);
 	if (err)
 		return err;
-	if (config->block_size && (config->block_size < SECTOR_SIZE ||
-				   !is_power_of_2(config->block_size)))
-		return -EINVAL;
-
 	err = sloop_lanes_start(dev);
 	if (err)
 		return err;
-
-	read_only = (info->lo_flags & LO_FLAGS_READ_ONLY) ||
-		    !(file->f_mode & FMODE_WRITE) || !(mode & BLK_OPEN_WRITE);
-	if (!read_only) {
+	if (!b->backing->read_only) {
 		err = sloop_swap_start(dev);
 		if (err)
 			return err;
 	}
-	dio = (info->lo_flags & LO_FLAGS_DIRECT_IO) ||
-	      (file->f_flags & O_DIRECT);
-
 	err = sloop_owner_create(dev);
 	if (err)
 		return err;
 
-	backing = sloop_backing_create(dev, file, info->lo_offset,
-				       info->lo_sizelimit, read_only);
-	if (!backing)
-		return -ENOMEM;
-
-	err = sloop_bind_limits(dev, backing, dio, config->block_size);
+	err = sloop_bind_limits(dev, b);
 	if (err)
-		goto out_backing;
-
+		return err;
+	/* Whoever reads a file of it has to wait for dev->lock. */
 	err = sloop_sysfs_bind(dev);
-	if (err)
-		goto out_limits;
+	if (err) {
+		sloop_limits_reset(dev);
+		return err;
+	}
 
-	/* Direct I/O is spared writing back what is dirty now. */
-	if (backing->dio)
-		vfs_fsync(file, 0);
-
-	sloop_bind_commit(dev, backing, config);
+	sloop_bind_commit(dev, b->backing, b->config);
 	return 0;
-
-out_limits:
-	sloop_limits_reset(dev);
-out_backing:
-	sloop_backing_put(backing);
-	return err;
 }
 
-/* The device must not change under somebody's exclusive hold. */
-static int sloop_bind_claimed(struct sloop_device *dev, blk_mode_t mode,
-			      struct block_device *bdev, struct file *file,
-			      const struct loop_config *config)
+/*
+ * The device must not change under somebody's exclusive hold, be it on a partition.
+ * Whoever holds the whole device is no longer in doubt; a partition does not do.
+ */
+static int sloop_bind_claimed(struct sloop_device *dev,
+			      struct block_device *bdev,
+			      const struct sloop_binding *b)
 {
-	bool claim = !(mode & BLK_OPEN_EXCL);
 	bool partscan = false;
 	int err;
 
-	if (claim) {
-		err = bd_prepare_to_claim(bdev, sloop_bind, NULL);
-		if (err)
-			return err;
-	}
+	err = sloop_claim(bdev, b->mode);
+	if (err)
+		return err;
 
-	err = sloop_bind_lock(dev, file);
+	err = sloop_bind_lock(dev, b->file);
 	if (!err) {
-		err = sloop_bind_locked(dev, mode, file, config);
+		err = sloop_bind_locked(dev, b);
 		partscan = !err && (dev->flags & LO_FLAGS_PARTSCAN);
-		sloop_bind_unlock(dev, file);
+		sloop_bind_unlock(dev, b->file);
 	}
 
 	if (partscan)
 		sloop_scan_partitions(dev);
-	if (claim)
-		bd_abort_claiming(bdev, sloop_bind);
+	sloop_unclaim(bdev, b->mode);
 	return err;
 }
 
@@ -260,28 +327,42 @@ static int sloop_bind_claimed(struct sloop_device *dev, blk_mode_t mode,
  * Context: process context, may sleep.
  * Return: 0; -EBADF for a bad descriptor or the device itself; -EBUSY if the
  * device is bound or exclusively held by somebody else; -EINVAL for a file,
- * flags or a block size that will not do; -EOVERFLOW; -EINTR; -ENOMEM.
+ * flags or a block size that will not do; -EOVERFLOW; -EINTR; -ENOMEM; an errno of
+ * the filesystem.
  */
 int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 	       struct block_device *bdev, const struct loop_config *config)
 {
-	struct file *file;
+	struct sloop_binding b = {
+		.config	= config,
+		.mode	= mode,
+	};
 	int err;
 
-	file = fget(config->fd);
-	if (!file)
+	b.file = fget(config->fd);
+	if (!b.file)
 		return -EBADF;
 
-	err = sloop_check_file(file);
+	err = sloop_check_file(b.file);
 	if (err)
 		goto out_fput;
+	err = sloop_bind_wait(dev);
+	if (err)
+		goto out_fput;
+	err = sloop_bind_prepare(dev, &b);
+	if (err)
+		goto out_backing;
 
 	do {
 		err = sloop_bind_wait(dev);
 		if (!err)
-			err = sloop_bind_claimed(dev, mode, bdev, file, config);
+			err = sloop_bind_claimed(dev, bdev, &b);
 	} while (err > 0);
+
+out_backing:
+	if (err && b.backing)
+		sloop_backing_put(b.backing);
 out_fput:
-	fput(file);
+	fput(b.file);
 	return err;
 }

@@ -66,6 +66,7 @@ static void sloop_free_disk(struct gendisk *disk)
 
 	sloop_owner_destroy(dev);
 	sloop_lanes_free(dev);
+	mutex_destroy(&dev->change_fd_lock);
 	mutex_destroy(&dev->lock);
 	kfree(dev);
 	sloop_dev_count_dec();

@@ -4,18 +4,19 @@
  *
  * Lock order, outermost first:
  *
- *   sloop_chain_mutex	a device is about to be backed by a block device; the devices
+ *   dev->change_fd_lock one LOOP_CHANGE_FD of a device at a time
+ *   claim		of the block device, sloop_claim()
+ *   sloop_chain_mutex	a device is about to be backed by a loop device; the devices
  *			below it are opened to look at them
  *   disk->open_mutex	the block layer's; held in ->open() and ->release()
- *   dev->lock		control path of one device
+ *   dev->lock		what a device is: its state, flags, and which handle it has
  *   queue->limits_lock	queue limits, taken by queue_limits_start_update()
- *   queue freeze	waits for I/O of the device
  *
  * Nothing that is ever held while waiting for I/O may be taken under open_mutex
  * (doc/design.md, "Detaching"); sloop_io_might_wait() has lockdep see to it.
- * dev->lock is held across a freeze by ioctls, so ->open() must not take it;
- * ->release() takes it on the last close only, when no ioctl can be running,
- * because an ioctl needs an open device.
+ * dev->lock is held for a look or a change, and by nobody who waits for a file or for
+ * requests. Whoever has frozen a queue takes it, and limits_lock, by trylock only
+ * (dev-swap.c): what is held then may be what somebody else waits for.
  * sloop_index_mutex (the index of devices, but not its marks) is a leaf.
  */
 #ifndef _SAFELOOP_DEVICE_H
@@ -80,9 +81,15 @@ struct sloop_pins {
  *	just another reference
  * @offset: first byte of the device within @file
  * @sizelimit: greatest size of the device in bytes, 0 for none
- * @min_dio: smallest direct I/O in bytes, and its alignment within @file; 0
- *	until sloop_backing_min_dio() has asked
- * @dio_mem_mask: alignment mask of memory for direct I/O, in bytes; likewise
+ * @file_size: size of @file in bytes, when it was last asked for
+ * @dev: device number of the filesystem that @file is on
+ * @rdev: device number of @file, if it is a block device
+ * @ino: inode number of @file
+ * @min_dio: smallest direct I/O in bytes, and its alignment within @file; not always
+ *	a power of two
+ * @dio_mem_mask: alignment mask of memory for direct I/O, in bytes
+ * @discard_sectors: most sectors to be discarded in one go, 0 for none
+ * @discard_granularity: bytes of which discards should consist
  * @read_only: writes are refused
  * @dio: requests are sent with IOCB_DIRECT
  * @nowait: @file may be tried with IOCB_NOWAIT
@@ -107,9 +114,9 @@ struct sloop_pins {
  * @nr_pins: number of elements of @pins
  * @pins: requests that use the handle, by hardware queue
  *
- * Immutable once published in sloop_device::backing, except for @min_dio
- * and @dio_mem_mask, which are the control path's own, and for @no_discard to
- * @swap_end, @retired, @refs, @rcu, @gfp_node and @pins.
+ * Immutable once published in sloop_device::backing, except for @file_size, which is
+ * the control path's own, and for @no_discard to @swap_end, @retired, @refs, @rcu,
+ * @gfp_node and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
  */
@@ -118,8 +125,14 @@ struct sloop_backing {
 	struct file	*swap_file;
 	loff_t		offset;
 	loff_t		sizelimit;
+	loff_t		file_size;
+	dev_t		dev;
+	dev_t		rdev;
+	u64		ino;
 	unsigned int	min_dio;
 	unsigned int	dio_mem_mask;
+	unsigned int	discard_sectors;
+	unsigned int	discard_granularity;
 	bool		read_only;
 	bool		dio;
 	bool		nowait;
@@ -236,6 +249,10 @@ struct sloop_worker {
  * @flags: LO_FLAGS_AUTOCLEAR and LO_FLAGS_PARTSCAN of the present binding; the
  *	other flags are properties of the handle
  * @file_name: lo_file_name as given by userspace
+ * @size_tickets: how often the file has been asked for its size
+ * @size_used: number of the newest answer that has been used
+ * @change_fd_lock: one LOOP_CHANGE_FD at a time
+ * @next_file: what it is about to put below; see backing-chain.c
  * @visible: LOOP_CTL_REMOVE and LOOP_CTL_GET_FREE may find it; under
  *	sloop_index_mutex
  * @unbind_work: finishes a stray detach
@@ -263,11 +280,15 @@ struct sloop_device {
 	struct sloop_owner	*owner;
 	unsigned int		flags;
 	char			file_name[LO_NAME_SIZE];
+	u64			size_tickets;
+	u64			size_used;
 
+	struct mutex		change_fd_lock;
+	struct file		*next_file;
 	bool			visible;
 
 	struct work_struct	unbind_work;
-	struct work_struct	degrade_work;
+	struct delayed_work	degrade_work;
 	bool			fence_up;
 	bool			fence_stuck;
 	struct list_head	fence_node;
@@ -384,18 +405,25 @@ void sloop_dev_count_wait(void);
 int sloop_bind(struct sloop_device *dev, blk_mode_t mode,
 	       struct block_device *bdev, const struct loop_config *config);
 int sloop_info_check(const struct loop_info64 *info);
+int sloop_claim(struct block_device *bdev, blk_mode_t mode);
+void sloop_unclaim(struct block_device *bdev, blk_mode_t mode);
 void sloop_set_size(struct sloop_device *dev, sector_t sectors);
 void sloop_scan_partitions(struct sloop_device *dev);
 
 /* dev-swap.c */
-int sloop_change_fd(struct sloop_device *dev, struct block_device *bdev,
-		    unsigned int fd);
+int sloop_swap_begin(struct sloop_device *dev, const struct sloop_backing *old,
+		     struct queue_limits *lim);
+int sloop_swap_commit(struct sloop_device *dev, struct sloop_backing *backing,
+		      struct queue_limits *lim);
+void sloop_degrade_workfn(struct work_struct *work);
+
+/* dev-change.c */
+int sloop_change_fd(struct sloop_device *dev, unsigned int fd);
 int sloop_set_status(struct sloop_device *dev, const struct loop_info64 *info);
 int sloop_set_capacity(struct sloop_device *dev);
 int sloop_set_direct_io(struct sloop_device *dev, bool dio);
 int sloop_set_block_size(struct sloop_device *dev, blk_mode_t mode,
 			 struct block_device *bdev, unsigned long bsize);
-void sloop_degrade_workfn(struct work_struct *work);
 
 /* dev-unbind.c */
 int sloop_clr_fd(struct sloop_device *dev);
@@ -427,10 +455,18 @@ bool sloop_backing_pin(struct sloop_backing *backing, unsigned int lane);
 void sloop_backing_unpin(struct sloop_backing *backing, unsigned int lane);
 void sloop_backing_retire(struct sloop_backing *backing);
 bool sloop_backing_pinned(const struct sloop_backing *backing);
-unsigned int sloop_backing_min_dio(struct sloop_backing *backing);
-bool sloop_backing_can_dio(struct sloop_backing *backing, unsigned int bsize);
+bool sloop_backing_can_dio(const struct sloop_backing *backing,
+			   unsigned int bsize);
 bool sloop_backing_is_plain(const struct sloop_backing *backing);
-sector_t sloop_backing_sectors(const struct sloop_backing *backing);
+sector_t sloop_backing_sectors(const struct sloop_backing *backing,
+			       loff_t size);
+
+/* backing-stat.c */
+int sloop_backing_stat(struct sloop_backing *backing);
+int sloop_file_size(struct file *file, loff_t *size);
+
+/* backing-sync.c */
+int sloop_backing_write_back(struct sloop_backing *backing);
 
 /* backing-gfp.c */
 void sloop_gfp_restrict(struct sloop_backing *backing);
@@ -438,8 +474,11 @@ void sloop_gfp_restore(struct sloop_backing *backing);
 
 /* backing-chain.c */
 int sloop_check_file(struct file *file);
+int sloop_check_file_type(const struct file *file);
 int sloop_chain_lock(struct sloop_device *dev, struct file *file);
 void sloop_chain_unlock(struct file *file);
+int sloop_chain_announce(struct sloop_device *dev, struct file *file);
+void sloop_chain_withdraw(struct sloop_device *dev);
 
 /* limits.c */
 void sloop_limits_of_backing(const struct sloop_backing *backing,

@@ -44,7 +44,7 @@ static int sloop_discard(struct sloop_cmd *cmd)
 	err = sloop_fallocate(cmd, FALLOC_FL_PUNCH_HOLE);
 	if (err == -EOPNOTSUPP && !xchg(&cmd->backing->no_discard, true)) {
 		get_device(disk_to_dev(dev->disk));
-		if (!queue_work(sloop_ctl_wq, &dev->degrade_work))
+		if (!queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, 0))
 			put_device(disk_to_dev(dev->disk));
 	}
 	return err;

@@ -2,37 +2,20 @@
 /* Queue limits that follow from a backing file, and those of a device without. */
 
 #include <linux/fs.h>
-#include <linux/statfs.h>
 
 #include "device.h"
 
-/*
- * Discard is a hole punched into a file. On a block device, fallocate() issues
- * write zeroes, so it is that capability that counts there.
- */
 static void sloop_limits_of_discard(const struct sloop_backing *backing,
 				    struct queue_limits *lim)
 {
-	struct file *file = backing->file;
-	struct inode *inode = file->f_mapping->host;
-	unsigned int sectors = 0, granularity = 0;
-	struct kstatfs statfs;
-
-	if (S_ISBLK(inode->i_mode)) {
-		sectors = bdev_write_zeroes_sectors(I_BDEV(inode));
-		granularity = bdev_discard_granularity(I_BDEV(inode));
-	} else if (file->f_op->fallocate &&
-		   !vfs_statfs(&file->f_path, &statfs)) {
-		sectors = UINT_MAX >> SECTOR_SHIFT;
-		granularity = statfs.f_bsize;
-	}
+	unsigned int sectors = backing->discard_sectors;
 
 	/* Without punching holes, zeroes are still written (io-nodata.c). */
 	lim->max_write_zeroes_sectors = sectors;
-	if (backing->no_discard)
+	if (READ_ONCE(backing->no_discard))
 		sectors = 0;
 	lim->max_hw_discard_sectors = sectors;
-	lim->discard_granularity = sectors ? granularity : 0;
+	lim->discard_granularity = sectors ? backing->discard_granularity : 0;
 }
 
 /**
@@ -58,7 +41,7 @@ void sloop_limits_of_dio(const struct sloop_backing *backing,
  * @lim: limits under update; validated by queue_limits_commit_update()
  * @bsize: logical block size in bytes
  *
- * Context: may sleep, asks the filesystem.
+ * Context: any.
  */
 void sloop_limits_of_backing(const struct sloop_backing *backing,
 			     struct queue_limits *lim, unsigned int bsize)

@@ -4,7 +4,9 @@
  * there as long as the disk is.
  *
  * Removing a group waits for its readers, with open_mutex held: none of them may
- * sleep on a lock of the driver or on I/O.
+ * sleep on I/O, nor on a lock that is held by somebody who does. dev->lock is none: the
+ * readers of the first group take it. So what they read is whole also in the middle of
+ * a bind, and none of them holds on to a file that LOOP_CHANGE_FD has replaced.
  */
 
 #include <linux/device.h>
@@ -18,40 +20,35 @@ static struct sloop_device *sloop_of_device(struct device *ddev)
 	return dev_to_disk(ddev)->private_data;
 }
 
-static ssize_t backing_file_show(struct device *ddev,
-				 struct device_attribute *attr, char *buf)
+static ssize_t sloop_show_file(const struct sloop_backing *backing, char *buf)
 {
-	struct sloop_backing *backing = sloop_backing_get(sloop_of_device(ddev));
+	char *path = file_path(backing->file, buf, PAGE_SIZE - 1);
 	ssize_t len;
-	char *path;
 
-	if (!backing)
-		return 0;
-	path = file_path(backing->file, buf, PAGE_SIZE - 1);
-	if (IS_ERR(path)) {
-		len = PTR_ERR(path);
-	} else {
-		len = strlen(path);
-		memmove(buf, path, len);
-		buf[len++] = '\n';
-		buf[len] = '\0';
-	}
-	sloop_backing_put(backing);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	len = strlen(path);
+	memmove(buf, path, len);
+	buf[len++] = '\n';
+	buf[len] = '\0';
 	return len;
 }
 
-#define SLOOP_BACKING_ATTR(_name, _format, _value)			\
+#define SLOOP_BACKING_ATTR(_name, _emit)				\
 static ssize_t _name##_show(struct device *ddev,			\
 			    struct device_attribute *attr, char *buf)	\
 {									\
-	struct sloop_backing *backing;					\
-	ssize_t len = 0;						\
+	struct sloop_device *dev = sloop_of_device(ddev);		\
+	const struct sloop_backing *backing;				\
+	ssize_t len;							\
 									\
-	rcu_read_lock();						\
-	backing = rcu_dereference(sloop_of_device(ddev)->backing);	\
+	len = mutex_lock_killable(&dev->lock);				\
+	if (len)							\
+		return len;						\
+	backing = sloop_backing_current(dev);				\
 	if (backing)							\
-		len = sysfs_emit(buf, _format, _value);			\
-	rcu_read_unlock();						\
+		len = _emit;						\
+	mutex_unlock(&dev->lock);					\
 	return len;							\
 }									\
 static DEVICE_ATTR_RO(_name)
@@ -66,10 +63,10 @@ static ssize_t _name##_show(struct device *ddev,			\
 }									\
 static DEVICE_ATTR_RO(_name)
 
-static DEVICE_ATTR_RO(backing_file);
-SLOOP_BACKING_ATTR(offset, "%lld\n", backing->offset);
-SLOOP_BACKING_ATTR(sizelimit, "%lld\n", backing->sizelimit);
-SLOOP_BACKING_ATTR(dio, "%d\n", backing->dio);
+SLOOP_BACKING_ATTR(backing_file, sloop_show_file(backing, buf));
+SLOOP_BACKING_ATTR(offset, sysfs_emit(buf, "%lld\n", backing->offset));
+SLOOP_BACKING_ATTR(sizelimit, sysfs_emit(buf, "%lld\n", backing->sizelimit));
+SLOOP_BACKING_ATTR(dio, sysfs_emit(buf, "%d\n", backing->dio));
 SLOOP_FLAG_ATTR(autoclear, LO_FLAGS_AUTOCLEAR);
 SLOOP_FLAG_ATTR(partscan, LO_FLAGS_PARTSCAN);
 

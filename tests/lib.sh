@@ -592,3 +592,45 @@ count_uevents() { # DEVICE EXTENDED-REGEX
 	grep -E "DEVTYPE=disk" "$T/uevents" | grep -E "DEVNAME=${1#/dev/}( |\$)" |
 		grep -c -E "$2"
 }
+
+# --- a file that does not answer ------------------------------------------------
+
+# stall [OPTIONS]: sets fuse, the server of m/file, which is the file "real"; see tests/helpers/stallfs.c.
+# Who has looked it up once and closed it once needs no answer for opening and closing it.
+stall() {
+	must modprobe fuse
+	mkdir m
+	"$SL_HELPERS/stallfs" "$T/real" "$T/gate" "$T/m" "${1:-allow_other},attr_timeout=0,entry_timeout=3600" &
+	fuse=$!
+	at_end "kill -CONT $fuse 2>/dev/null; rm -f $T/gate*; umount $T/m 2>/dev/null"
+	is "$(lo wait m/file , open m/file rw , pwrite 0 1 1 , close)" "ok ok ok ok" "the FUSE filesystem is there"
+}
+
+# in_time DESCRIPTION COMMAND...: within ten seconds; whoever does not come back is left behind.
+in_time() {
+	local desc=$1 i
+	shift
+	rm -f in_time.done
+	("$@" >in_time.out 2>&1; echo $? >in_time.tmp; mv in_time.tmp in_time.done) &
+	for ((i = 0; i < 100 * SL_SLOW; i++)); do
+		[[ ! -e in_time.done ]] || break
+		sleep 0.1
+	done
+	if [[ -e in_time.done ]]; then
+		tap "$(<in_time.done)" "$desc" || diag "$(<in_time.out)"
+	else
+		tap 1 "$desc" || diag "does not come back: $*"
+	fi
+}
+
+# Is the process gone within ten seconds?
+dies() { # PID
+	local i
+	for ((i = 0; i < 100; i++)); do
+		kill -0 "$1" 2>/dev/null || return 0
+		# A zombie is gone; only this shell has not asked yet.
+		grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null && return 0
+		sleep 0.1
+	done
+	return 1
+}
