@@ -170,7 +170,23 @@ static int sloop_walk_own(struct sloop_device *dev, struct sloop_device *below,
 	return err;
 }
 
-/* What another driver's device stands on is known by its number alone. */
+/*
+ * What another driver's device stands on is known by its number alone, and that has
+ * been in memory where another thread of the caller may have put a number of its
+ * choice. So no device is opened that could not be a link of the chain: a loop device,
+ * or a partition, which has the major number of all partitions.
+ */
+static bool sloop_may_be_chained(dev_t rdev)
+{
+	switch (MAJOR(rdev)) {
+	case LOOP_MAJOR:
+	case BLOCK_EXT_MAJOR:
+		return true;
+	default:
+		return MAJOR(rdev) == sloop_identity.major;
+	}
+}
+
 static int sloop_walk_foreign(struct sloop_device *dev,
 			      struct block_device *bdev, unsigned int depth)
 {
@@ -179,7 +195,7 @@ static int sloop_walk_foreign(struct sloop_device *dev,
 	int err;
 
 	err = sloop_foreign_backing(bdev, &rdev);
-	if (err || !rdev)
+	if (err || !sloop_may_be_chained(rdev))
 		return err;
 	err = compat_bdev_open(&below, rdev);
 	if (err)
