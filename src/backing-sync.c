@@ -7,6 +7,7 @@
  */
 
 #include <linux/completion.h>
+#include <linux/errseq.h>
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/refcount.h>
@@ -17,6 +18,7 @@
 /**
  * struct sloop_sync - one such call
  * @work: makes it
+ * @dev: the device, with a reference on its disk
  * @backing: a reference on the handle of the file
  * @refs: of the work item and of who waits
  * @done: it is over
@@ -24,15 +26,33 @@
  */
 struct sloop_sync {
 	struct work_struct	work;
+	struct sloop_device	*dev;
 	struct sloop_backing	*backing;
 	refcount_t		refs;
 	struct completion	done;
 	int			err;
 };
 
-static bool sloop_sync_put(struct sloop_sync *sync)
+/* If the device is on that file, its next flush has to tell. */
+static void sloop_sync_note(struct sloop_sync *sync)
 {
-	return refcount_dec_and_test(&sync->refs);
+	struct sloop_backing *current_backing;
+
+	rcu_read_lock();
+	current_backing = rcu_dereference(sync->dev->backing);
+	if (current_backing && current_backing->file == sync->backing->file)
+		errseq_set(&sync->dev->wb_err, sync->err);
+	rcu_read_unlock();
+}
+
+static void sloop_sync_put(struct sloop_sync *sync,
+			   void (*put)(struct sloop_backing *backing))
+{
+	if (!refcount_dec_and_test(&sync->refs))
+		return;
+	put(sync->backing);
+	put_device(disk_to_dev(sync->dev->disk));
+	kfree(sync);
 }
 
 static void sloop_sync_workfn(struct work_struct *work)
@@ -40,25 +60,26 @@ static void sloop_sync_workfn(struct work_struct *work)
 	struct sloop_sync *sync = container_of(work, struct sloop_sync, work);
 
 	sync->err = vfs_fsync(sync->backing->file, 0);
+	if (sync->err)
+		sloop_sync_note(sync);
 	complete(&sync->done);
-	if (sloop_sync_put(sync)) {
-		/* Whoever waited has been killed: there is no other task to close it. */
-		sloop_backing_put_now(sync->backing);
-		kfree(sync);
-	}
+	/* If whoever waited has been killed, there is no other task to close the file. */
+	sloop_sync_put(sync, sloop_backing_put_now);
 	/* Module exit flushes the workqueue: the rest of this function is safe. */
 	module_put(THIS_MODULE);
 }
 
 /**
  * sloop_backing_write_back - spare direct I/O writing back what is dirty now
- * @backing: the handle
+ * @dev: the device
+ * @backing: a handle, published or not
  *
  * Context: waits for the filesystem, unless the task is killed; without any lock.
  * Return: 0; -EINTR; -ENOMEM; or an errno: what was written to the file before is not
- * in it.
+ * in it. If the device is on that file, its next flush has that errno too.
  */
-int sloop_backing_write_back(struct sloop_backing *backing)
+int sloop_backing_write_back(struct sloop_device *dev,
+			     struct sloop_backing *backing)
 {
 	struct sloop_sync *sync;
 	int err;
@@ -74,13 +95,12 @@ int sloop_backing_write_back(struct sloop_backing *backing)
 	refcount_set(&sync->refs, 2);
 	refcount_inc(&backing->refs);
 	sync->backing = backing;
+	get_device(disk_to_dev(dev->disk));
+	sync->dev = dev;
 	__module_get(THIS_MODULE);
 	queue_work(sloop_ctl_wq, &sync->work);
 
 	err = wait_for_completion_killable(&sync->done) ? -EINTR : sync->err;
-	if (sloop_sync_put(sync)) {
-		sloop_backing_put(backing);
-		kfree(sync);
-	}
+	sloop_sync_put(sync, sloop_backing_put);
 	return err;
 }

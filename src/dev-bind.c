@@ -166,7 +166,7 @@ static int sloop_bind_prepare(struct sloop_device *dev, struct sloop_binding *b)
 		b->bsize = dio && is_power_of_2(backing->min_dio) ?
 			backing->min_dio : SECTOR_SIZE;
 	backing->dio = dio && sloop_backing_can_dio(backing, b->bsize);
-	return backing->dio ? sloop_backing_write_back(backing) : 0;
+	return backing->dio ? sloop_backing_write_back(dev, backing) : 0;
 }
 
 /*
@@ -245,6 +245,7 @@ static void sloop_bind_commit(struct sloop_device *dev,
 	memcpy(dev->file_name, config->info.lo_file_name, LO_NAME_SIZE);
 	dev->file_name[LO_NAME_SIZE - 1] = '\0';
 
+	dev->wb_err = 0;
 	sloop_backing_publish(dev, backing);
 	sloop_index_set_taken(dev);
 	sloop_state_set(dev, SLOOP_BOUND);

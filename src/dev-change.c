@@ -247,7 +247,7 @@ static int sloop_set_direct_io_try(struct sloop_device *dev, bool dio)
 	backing->dio = dio;
 
 	if (dio)
-		ret = sloop_backing_write_back(old);
+		ret = sloop_backing_write_back(dev, old);
 	if (!ret)
 		ret = sloop_swap_begin(dev, old, &lim);
 	if (!ret) {
@@ -397,7 +397,7 @@ static int sloop_change_fd_try(struct sloop_device *dev, struct file *file)
 	backing->dio = (old->dio || (file->f_flags & O_DIRECT)) &&
 		       sloop_backing_can_dio(backing, bsize);
 	if (backing->dio)
-		ret = sloop_backing_write_back(backing);
+		ret = sloop_backing_write_back(dev, backing);
 	if (!ret)
 		ret = sloop_swap_begin(dev, old, &lim);
 	if (!ret) {

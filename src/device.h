@@ -23,6 +23,7 @@
 #define _SAFELOOP_DEVICE_H
 
 #include <linux/completion.h>
+#include <linux/errseq.h>
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/llist.h>
@@ -262,6 +263,8 @@ struct sloop_worker {
  * @fence_stuck: the queue does not drain; the device is not given out
  * @fence_node: in the list of those whose fence is to come down
  * @fence_work: brings down the fence of this device alone
+ * @wb_err: errors of writing to the file that the next flush has to tell
+ * @wb_err_time: when a request was told of the last of them, in nanoseconds
  * @late_io: requests that were refused because they came after the detach
  */
 struct sloop_device {
@@ -293,6 +296,8 @@ struct sloop_device {
 	bool			fence_stuck;
 	struct list_head	fence_node;
 	struct work_struct	fence_work;
+	errseq_t		wb_err;
+	u64			wb_err_time;
 	atomic64_t		late_io;
 };
 
@@ -310,6 +315,8 @@ struct sloop_device {
  * @refs: of one try: the completion's and the submitter's
  * @res: result of one try, bytes or errno
  * @done: bytes that earlier tries have moved
+ * @wb_since: errors of the device's syncs that this command does not have to tell
+ * @mapping_since: likewise, of writing back the page cache of the file
  * @iocb: for read_iter and write_iter
  * @bvec: all vectors of the request, where one array is needed
  * @inline_bvec: used for @bvec if they fit
@@ -329,6 +336,8 @@ struct sloop_cmd {
 	atomic_t		refs;
 	long			res;
 	unsigned int		done;
+	errseq_t		wb_since;
+	errseq_t		mapping_since;
 	struct kiocb		iocb;
 	struct bio_vec		*bvec;
 	struct bio_vec		inline_bvec[SLOOP_INLINE_BVECS];
@@ -466,7 +475,8 @@ int sloop_backing_stat(struct sloop_backing *backing);
 int sloop_file_size(struct file *file, loff_t *size);
 
 /* backing-sync.c */
-int sloop_backing_write_back(struct sloop_backing *backing);
+int sloop_backing_write_back(struct sloop_device *dev,
+			     struct sloop_backing *backing);
 
 /* backing-gfp.c */
 void sloop_gfp_restrict(struct sloop_backing *backing);
@@ -520,6 +530,11 @@ void sloop_io_scope_leave(unsigned int saved);
 void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
 void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
 void sloop_complete_rq(struct request *rq);
+
+/* io-sync.c */
+void sloop_cmd_sample_errors(struct sloop_cmd *cmd);
+int sloop_cmd_flush(struct sloop_cmd *cmd);
+int sloop_cmd_fsync(struct sloop_cmd *cmd, bool datasync);
 
 /* io-piece.c */
 
@@ -585,7 +600,6 @@ enum sloop_try {
 };
 enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block);
 int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len);
-int sloop_cmd_fsync(struct sloop_cmd *cmd, bool datasync);
 bool sloop_nowait_worth_it(struct sloop_backing *backing, unsigned int dir);
 
 /* io-nodata.c */

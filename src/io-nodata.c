@@ -7,15 +7,6 @@
 #include "device.h"
 #include "trace.h"
 
-/*
- * The full fsync, not fdatasync: what a filesystem leaves out for the latter, for
- * unwritten extents and the like, is its own affair.
- */
-static int sloop_flush(struct sloop_cmd *cmd)
-{
-	return vfs_fsync(cmd->backing->file, 0);
-}
-
 static int sloop_fallocate(struct sloop_cmd *cmd, int mode)
 {
 	const struct request *rq = sloop_cmd_rq(cmd);
@@ -79,7 +70,7 @@ void sloop_cmd_nodata(struct sloop_cmd *cmd)
 
 	switch (req_op(sloop_cmd_rq(cmd))) {
 	case REQ_OP_FLUSH:
-		err = sloop_flush(cmd);
+		err = sloop_cmd_flush(cmd);
 		break;
 	case REQ_OP_DISCARD:
 		err = sloop_discard(cmd);

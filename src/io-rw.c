@@ -32,24 +32,6 @@ static bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
 		(cmd->backing->fsync_fua || !cmd->backing->dio);
 }
 
-/**
- * sloop_cmd_fsync - make what a command has written durable
- * @cmd: the command, done but for that
- * @datasync: what IOCB_DSYNC asks for is enough
- *
- * Context: may sleep.
- * Return: 0 or an errno of the filesystem.
- */
-int sloop_cmd_fsync(struct sloop_cmd *cmd, bool datasync)
-{
-	const struct request *rq = sloop_cmd_rq(cmd);
-	loff_t pos = ((loff_t)blk_rq_pos(rq) << SECTOR_SHIFT) +
-		     cmd->backing->offset;
-
-	return vfs_fsync_range(cmd->backing->file, pos,
-			       pos + blk_rq_bytes(rq) - 1, datasync);
-}
-
 /*
  * The array has room for as many vectors as the queue has segments, and every
  * vector is at least a segment. Lack of memory is no I/O error: in a lane the

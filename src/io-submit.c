@@ -90,6 +90,8 @@ static blk_status_t sloop_queue_rq(struct blk_mq_hw_ctx *hctx,
 	cmd->bvec = NULL;
 	cmd->write_started = false;
 	cmd->starved = 0;
+	if (req_op(rq) == REQ_OP_FLUSH || (rq->cmd_flags & REQ_FUA))
+		sloop_cmd_sample_errors(cmd);
 
 	lane = sloop_cmd_wants_lane(cmd);
 	trace_sloop_rq_submit(dev, rq, lane);
