@@ -76,12 +76,14 @@ static void sloop_stat_dio(struct sloop_backing *backing,
 	if (S_ISBLK(inode->i_mode)) {
 		backing->min_dio = bdev_logical_block_size(I_BDEV(inode));
 		backing->dio_mem_mask = bdev_dma_alignment(I_BDEV(inode));
-	} else if ((stat->result_mask & STATX_DIOALIGN) &&
-		   stat->dio_mem_align) {
+	} else if (stat->result_mask & STATX_DIOALIGN) {
+		/* No alignment will do: statx(2). */
+		backing->no_dio = !stat->dio_mem_align;
 		backing->min_dio = max_t(u32, stat->dio_offset_align,
 					 SECTOR_SIZE);
 		backing->dio_mem_mask = min_t(unsigned long,
-					      stat->dio_mem_align, PAGE_SIZE) - 1;
+					      max(stat->dio_mem_align, 1U),
+					      PAGE_SIZE) - 1;
 	} else if (sb->s_bdev) {
 		backing->min_dio = bdev_logical_block_size(sb->s_bdev);
 		backing->dio_mem_mask = bdev_dma_alignment(sb->s_bdev);

@@ -165,6 +165,7 @@ struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 	backing->nowait = old->nowait;
 	backing->isreg = old->isreg;
 	backing->fsync_fua = old->fsync_fua;
+	backing->no_dio = READ_ONCE(old->no_dio);
 	backing->no_discard = READ_ONCE(old->no_discard);
 
 	sloop_backing_created(dev, backing);
@@ -338,6 +339,7 @@ bool sloop_backing_can_dio(const struct sloop_backing *backing,
 	unsigned int min_dio = backing->min_dio;
 
 	return (backing->file->f_mode & FMODE_CAN_ODIRECT) &&
+		!READ_ONCE(backing->no_dio) &&
 		is_power_of_2(min_dio) && bsize >= min_dio &&
 		!(backing->offset & (min_dio - 1));
 }

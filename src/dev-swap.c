@@ -150,12 +150,31 @@ int sloop_swap_commit(struct sloop_device *dev, struct sloop_backing *backing,
 	return err;
 }
 
+/* Returns false if there is nothing to be done any more. */
+static bool sloop_degrade(struct sloop_backing *backing,
+			  struct queue_limits *lim)
+{
+	bool changed = false;
+
+	if (READ_ONCE(backing->no_discard)) {
+		lim->max_hw_discard_sectors = 0;
+		lim->discard_granularity = 0;
+		changed = true;
+	}
+	if (READ_ONCE(backing->no_dio) && backing->dio) {
+		WRITE_ONCE(backing->dio, false);
+		sloop_limits_of_dio(backing, lim);
+		changed = true;
+	}
+	return changed;
+}
+
 /**
- * sloop_degrade_workfn - take discard out of the queue limits
+ * sloop_degrade_workfn - take discard out of the queue limits, or end direct I/O
  * @work: sloop_device::degrade_work; the queuer gave it a reference on the disk
  *
- * The file has refused to punch a hole. By now the device may be on another
- * file: that is looked up under the locks. What holds the queue up is not waited for
+ * The file has refused to punch a hole, or all direct I/O. By now the device may be on
+ * another file: that is looked up under the locks. What holds the queue up is not waited for
  * here, where others may have work to be done: another try is made later.
  */
 void sloop_degrade_workfn(struct work_struct *work)
@@ -164,8 +183,9 @@ void sloop_degrade_workfn(struct work_struct *work)
 						struct sloop_device,
 						degrade_work);
 	struct request_queue *q = dev->disk->queue;
-	const struct sloop_backing *backing;
+	struct sloop_backing *backing;
 	struct queue_limits lim;
+	bool changed;
 
 	if (!sloop_swap_try(dev, &lim, SLOOP_DRAIN_PIECE)) {
 		queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, HZ);
@@ -174,17 +194,13 @@ void sloop_degrade_workfn(struct work_struct *work)
 	/* No reference: a detach would have to wait for this one to go. */
 	rcu_read_lock();
 	backing = rcu_dereference(dev->backing);
-	if (!backing || !READ_ONCE(backing->no_discard))
-		backing = NULL;
+	changed = backing && sloop_degrade(backing, &lim);
 	rcu_read_unlock();
 
-	if (backing) {
-		lim.max_hw_discard_sectors = 0;
-		lim.discard_granularity = 0;
+	if (changed)
 		WARN_ON_ONCE(queue_limits_commit_update(q, &lim));
-	} else {
+	else
 		queue_limits_cancel_update(q);
-	}
 	mutex_unlock(&dev->lock);
 	blk_mq_unfreeze_queue_nomemrestore(q);
 	put_device(disk_to_dev(dev->disk));

@@ -92,10 +92,14 @@ struct sloop_pins {
  * @discard_sectors: most sectors to be discarded in one go, 0 for none
  * @discard_granularity: bytes of which discards should consist
  * @read_only: writes are refused
- * @dio: requests are sent with IOCB_DIRECT
+ * @dio: requests are sent with IOCB_DIRECT; taken back, while the queue is frozen, after
+ *	@no_dio
  * @nowait: @file may be tried with IOCB_NOWAIT
  * @isreg: @file is a regular file (its writes need freeze protection)
  * @fsync_fua: IOCB_DSYNC cannot be relied on here, follow up with an fsync
+ * @dio_worked: set once, when a request has moved bytes with IOCB_DIRECT
+ * @no_dio: set at the start, if @file says that it cannot do direct I/O, or once, when
+ *	it turns out so
  * @no_discard: set once, when @file turns out not to punch holes
  * @no_nowait: set once for reads or writes, when @file turns out not to do them with
  *	IOCB_NOWAIT
@@ -116,7 +120,7 @@ struct sloop_pins {
  * @pins: requests that use the handle, by hardware queue
  *
  * Immutable once published in sloop_device::backing, except for @file_size, which is
- * the control path's own, and for @no_discard to @swap_end, @retired, @refs, @rcu,
+ * the control path's own, and for @dio, @dio_worked to @swap_end, @retired, @refs, @rcu,
  * @gfp_node and @pins.
  * A request pins it, and AIO completions hold that pin: nothing else leads a
  * request to a file.
@@ -140,6 +144,8 @@ struct sloop_backing {
 	bool		isreg;
 	bool		fsync_fua;
 
+	bool		dio_worked;
+	bool		no_dio;
 	bool		no_discard;
 	bool		no_nowait[2];
 	int		refusals[2];
@@ -257,7 +263,7 @@ struct sloop_worker {
  * @visible: LOOP_CTL_REMOVE and LOOP_CTL_GET_FREE may find it; under
  *	sloop_index_mutex
  * @unbind_work: finishes a stray detach
- * @degrade_work: takes discard out of the limits of a file that cannot do it
+ * @degrade_work: has the limits and the mode follow what the file turns out not to do
  * @fence_up: requests of the last binding may still be in the queue, and a bind
  *	has to wait
  * @fence_stuck: the queue does not drain; the device is not given out
@@ -308,6 +314,7 @@ struct sloop_device {
  * @backing: the handle that this command has pinned
  * @lane: number of the hardware queue, which is also the index of its pin
  * @nowait: the try under way carries IOCB_NOWAIT
+ * @direct: the last try carried IOCB_DIRECT
  * @write_started: freeze protection of the backing filesystem is held
  * @starved: tries that ended for lack of memory
  * @pooled: @bvec came from sloop_device::bvec_pool
@@ -329,6 +336,7 @@ struct sloop_cmd {
 	struct sloop_backing	*backing;
 	unsigned int		lane;
 	bool			nowait;
+	bool			direct;
 	bool			write_started;
 	bool			pooled;
 	unsigned short		starved;
@@ -508,6 +516,12 @@ static inline struct sloop_device *sloop_cmd_dev(const struct sloop_cmd *cmd)
 	return sloop_cmd_rq(cmd)->q->queuedata;
 }
 
+/* Is direct I/O to be tried? */
+static inline bool sloop_backing_is_direct(const struct sloop_backing *backing)
+{
+	return backing->dio && likely(!READ_ONCE(backing->no_dio));
+}
+
 /* io-submit.c */
 extern const struct blk_mq_ops sloop_mq_ops;
 bool sloop_dev_busy(struct sloop_device *dev);
@@ -529,6 +543,7 @@ void sloop_io_scope_leave(unsigned int saved);
 /* io-end.c */
 void sloop_cmd_to_worker(struct sloop_cmd *cmd, long res);
 void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status);
+void sloop_cmd_degrade(struct sloop_cmd *cmd);
 void sloop_complete_rq(struct request *rq);
 
 /* io-sync.c */

@@ -107,7 +107,7 @@ static struct sloop_crew *sloop_crew_of(struct sloop_crews *crews,
 		return &crews->crew[SLOOP_CREW_READ];
 	case REQ_OP_WRITE:
 		if (cmd->done == blk_rq_bytes(rq) ||
-		    ((rq->cmd_flags & REQ_FUA) && !cmd->backing->dio))
+		    ((rq->cmd_flags & REQ_FUA) && !sloop_backing_is_direct(cmd->backing)))
 			return &crews->crew[SLOOP_CREW_SYNC];
 		return sloop_writer_of(crews, sloop_cmd_css(cmd));
 	case REQ_OP_FLUSH:
@@ -165,7 +165,7 @@ static unsigned int sloop_crew_batch(const struct sloop_crews *crews,
 	if (crew != &crews->crew[SLOOP_CREW_READ])
 		return 1;
 	first = list_first_entry(&crew->cmds, struct sloop_cmd, crew_node);
-	return first->backing->dio ? SLOOP_BATCH : 1;
+	return sloop_backing_is_direct(first->backing) ? SLOOP_BATCH : 1;
 }
 
 /**

@@ -161,7 +161,8 @@ static bool sloop_dirty_begin(struct sloop_dirty *dirty, struct sloop_cmd *cmd,
 	struct mem_cgroup *memcg;
 	unsigned long limit;
 
-	if (cmd->backing->dio || !mapping_can_writeback(mapping))
+	if (sloop_backing_is_direct(cmd->backing) ||
+	    !mapping_can_writeback(mapping))
 		return false;
 
 	if (dirty->backing != cmd->backing)

@@ -51,6 +51,24 @@ void sloop_cmd_end(struct sloop_cmd *cmd, blk_status_t status)
 }
 
 /**
+ * sloop_cmd_degrade - the file turns out to be able to do less than it said
+ * @cmd: the command that has found out, and set it in the handle
+ *
+ * Queue limits and mode cannot be changed from here, where a freeze would wait for this
+ * very request: a work item does it.
+ *
+ * Context: any.
+ */
+void sloop_cmd_degrade(struct sloop_cmd *cmd)
+{
+	struct sloop_device *dev = sloop_cmd_dev(cmd);
+
+	get_device(disk_to_dev(dev->disk));
+	if (!queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, 0))
+		put_device(disk_to_dev(dev->disk));
+}
+
+/**
  * sloop_complete_rq - end a request, whose command has its result
  * @rq: the request
  *

@@ -36,7 +36,8 @@ bool sloop_cmd_wants_lane(const struct sloop_cmd *cmd)
 	case REQ_OP_READ:
 		return sloop_nowait_worth_it(cmd->backing, READ);
 	case REQ_OP_WRITE:
-		return cmd->backing->dio && !(rq->cmd_flags & REQ_FUA) &&
+		return sloop_backing_is_direct(cmd->backing) &&
+			!(rq->cmd_flags & REQ_FUA) &&
 			sloop_nowait_worth_it(cmd->backing, WRITE);
 	default:
 		return false;

@@ -17,13 +17,8 @@ static int sloop_fallocate(struct sloop_cmd *cmd, int mode)
 			     pos, blk_rq_bytes(rq));
 }
 
-/*
- * Queue limits cannot be changed from here, where a freeze would wait for this
- * very request: a work item takes discard out of them.
- */
 static int sloop_discard(struct sloop_cmd *cmd)
 {
-	struct sloop_device *dev = sloop_cmd_dev(cmd);
 	int err;
 
 	if (READ_ONCE(cmd->backing->no_discard))
@@ -33,11 +28,8 @@ static int sloop_discard(struct sloop_cmd *cmd)
 		return 0;
 
 	err = sloop_fallocate(cmd, FALLOC_FL_PUNCH_HOLE);
-	if (err == -EOPNOTSUPP && !xchg(&cmd->backing->no_discard, true)) {
-		get_device(disk_to_dev(dev->disk));
-		if (!queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, 0))
-			put_device(disk_to_dev(dev->disk));
-	}
+	if (err == -EOPNOTSUPP && !xchg(&cmd->backing->no_discard, true))
+		sloop_cmd_degrade(cmd);
 	return err;
 }
 

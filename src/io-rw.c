@@ -29,7 +29,7 @@
 static bool sloop_cmd_needs_fsync(const struct sloop_cmd *cmd)
 {
 	return (sloop_cmd_rq(cmd)->cmd_flags & REQ_FUA) &&
-		(cmd->backing->fsync_fua || !cmd->backing->dio);
+		(cmd->backing->fsync_fua || !cmd->direct);
 }
 
 /*
@@ -160,6 +160,29 @@ static bool sloop_rw_starved(struct sloop_cmd *cmd, long res)
 }
 
 /*
+ * A file may say that it can do direct I/O, and refuse each try, as on an overlay above
+ * a filesystem that cannot. Then it is served buffered from now on. Not if a try has
+ * succeeded before: buffered writes of part of a page beside direct ones could undo
+ * those, and it is something else that is wrong.
+ */
+static bool sloop_dio_refused(struct sloop_cmd *cmd, long res)
+{
+	struct sloop_backing *backing = cmd->backing;
+
+	if (!cmd->direct || (res != -EINVAL && res != -EOPNOTSUPP) ||
+	    READ_ONCE(backing->dio_worked))
+		return false;
+	if (xchg(&backing->no_dio, true))
+		return true;
+
+	pr_warn("%s: direct I/O to a file of %s is refused (%ld): it is buffered from now on\n",
+		sloop_cmd_dev(cmd)->disk->disk_name,
+		file_inode(backing->file)->i_sb->s_type->name, res);
+	sloop_cmd_degrade(cmd);
+	return true;
+}
+
+/*
  * One try is over: go on, or end the command.
  *
  * NOWAIT fails by -EAGAIN or -EOPNOTSUPP, at once or through ->ki_complete(), or
@@ -180,6 +203,8 @@ static void sloop_rw_done(struct sloop_cmd *cmd)
 		sloop_nowait_learn(cmd->backing, rq_data_dir(rq), res);
 
 	if (res > 0) {
+		if (cmd->direct && unlikely(!READ_ONCE(cmd->backing->dio_worked)))
+			WRITE_ONCE(cmd->backing->dio_worked, true);
 		cmd->done += min_t(unsigned long, res, left);
 		if (cmd->done < blk_rq_bytes(rq) || sloop_cmd_needs_fsync(cmd))
 			sloop_cmd_to_worker(cmd, res);
@@ -188,7 +213,8 @@ static void sloop_rw_done(struct sloop_cmd *cmd)
 	} else if (cmd->nowait &&
 		   (res == 0 || res == -EAGAIN || res == -EOPNOTSUPP)) {
 		sloop_cmd_to_worker(cmd, res);
-	} else if (sloop_rw_starved(cmd, res)) {
+	} else if (sloop_rw_starved(cmd, res) ||
+		   sloop_dio_refused(cmd, res)) {
 		sloop_cmd_to_worker(cmd, res);
 	} else {
 		/* No data at all: the file has become shorter, or is full. */
@@ -244,13 +270,14 @@ enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block)
 				  backing->offset + cmd->done,
 		.ki_ioprio	= req_get_ioprio(rq),
 	};
-	if (backing->dio) {
+	cmd->direct = sloop_backing_is_direct(backing);
+	if (cmd->direct) {
 		cmd->iocb.ki_flags |= IOCB_DIRECT;
 		cmd->iocb.ki_complete = sloop_rw_complete;
 	}
 	if (!may_block)
 		cmd->iocb.ki_flags |= IOCB_NOWAIT;
-	if ((rq->cmd_flags & REQ_FUA) && backing->dio)
+	if ((rq->cmd_flags & REQ_FUA) && cmd->direct)
 		cmd->iocb.ki_flags |= IOCB_DSYNC;
 
 	if (write && !sloop_cmd_start_write(cmd, may_block))
