@@ -109,7 +109,8 @@ static int sloop_stat_discard(struct sloop_backing *backing)
 		backing->discard_sectors =
 			bdev_write_zeroes_sectors(I_BDEV(inode));
 		backing->discard_granularity =
-			bdev_discard_granularity(I_BDEV(inode));
+			max(bdev_discard_granularity(I_BDEV(inode)),
+			    bdev_logical_block_size(I_BDEV(inode)));
 		return 0;
 	}
 	if (!file->f_op->fallocate)
