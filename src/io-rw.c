@@ -165,12 +165,17 @@ static bool sloop_rw_starved(struct sloop_cmd *cmd, long res)
  * succeeded before: buffered writes of part of a page beside direct ones could undo
  * those, and it is something else that is wrong.
  */
+static bool sloop_is_dio_refusal(const struct sloop_backing *backing, long res)
+{
+	return (res == -EINVAL || res == -EOPNOTSUPP) &&
+		!READ_ONCE(backing->dio_worked);
+}
+
 static bool sloop_dio_refused(struct sloop_cmd *cmd, long res)
 {
 	struct sloop_backing *backing = cmd->backing;
 
-	if (!cmd->direct || (res != -EINVAL && res != -EOPNOTSUPP) ||
-	    READ_ONCE(backing->dio_worked))
+	if (!cmd->direct || !sloop_is_dio_refusal(backing, res))
 		return false;
 	if (xchg(&backing->no_dio, true))
 		return true;
@@ -294,22 +299,27 @@ enum sloop_try sloop_cmd_rw(struct sloop_cmd *cmd, bool may_block)
 	return SLOOP_TRY_CONSUMED;
 }
 
+/* So much is written in one go. */
+#define SLOOP_ZERO_PAGES	32
+
 /**
  * sloop_write_zeroes - write zeroes the slow way
  * @backing: the handle, pinned
  * @pos: first byte in the file
  * @len: number of bytes
  *
- * For filesystems that have no operation for it. Buffered, so that any alignment
- * will do; the caller makes it durable if that is asked for.
+ * For filesystems that have no operation for it. Direct if the handle is: a buffered
+ * write of part of a block would undo a direct one to the rest of it that is under way.
+ * The caller makes it durable if that is asked for.
  *
  * Context: may sleep.
  * Return: 0 or an errno of the filesystem.
  */
 int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len)
 {
+	bool direct = sloop_backing_is_direct(backing);
 	struct file *file = backing->file;
-	struct bio_vec bv[SLOOP_INLINE_BVECS];
+	struct bio_vec bv[SLOOP_ZERO_PAGES];
 	struct iov_iter iter;
 	unsigned int i;
 	int err = 0;
@@ -324,8 +334,9 @@ int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len)
 		struct kiocb iocb = {
 			.ki_filp = file,
 			.ki_pos = pos,
+			.ki_flags = direct ? IOCB_DIRECT : 0,
 		};
-		size_t count = min_t(u64, len, sizeof(bv) / sizeof(bv[0]) * PAGE_SIZE);
+		size_t count = min_t(u64, len, ARRAY_SIZE(bv) * PAGE_SIZE);
 		ssize_t res;
 
 		iov_iter_bvec(&iter, ITER_SOURCE, bv, ARRAY_SIZE(bv), count);
@@ -338,6 +349,8 @@ int sloop_write_zeroes(struct sloop_backing *backing, loff_t pos, u64 len)
 		if (res > 0) {
 			pos += res;
 			len -= res;
+		} else if (direct && sloop_is_dio_refusal(backing, res)) {
+			direct = false;
 		} else {
 			err = res ?: -EIO;
 		}
