@@ -12,6 +12,8 @@
 
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/stat.h>
 #include <linux/statfs.h>
@@ -126,6 +128,22 @@ static int sloop_stat_discard(struct sloop_backing *backing)
 	return 0;
 }
 
+/*
+ * Where a checksum is made of what is written, by the disk below (T10 PI) or by the
+ * filesystem. btrfs has not always said so, and depends on it for direct I/O.
+ */
+static bool sloop_stat_is_stable(const struct file *file)
+{
+	struct address_space *mapping = file->f_mapping;
+	struct super_block *sb = mapping->host->i_sb;
+
+	if (S_ISBLK(mapping->host->i_mode))
+		return bdev_stable_writes(I_BDEV(mapping->host));
+	return compat_mapping_stable_writes(mapping) ||
+		(sb->s_bdev && bdev_stable_writes(sb->s_bdev)) ||
+		sb->s_magic == BTRFS_SUPER_MAGIC;
+}
+
 /**
  * sloop_backing_stat - ask all that a handle has to know of its file
  * @backing: the handle, not published yet; @file is set
@@ -148,6 +166,7 @@ int sloop_backing_stat(struct sloop_backing *backing)
 	backing->dev = stat.dev;
 	backing->rdev = stat.rdev;
 	backing->ino = stat.ino;
+	backing->stable_writes = sloop_stat_is_stable(file);
 	sloop_stat_dio(backing, &stat);
 	return sloop_stat_discard(backing);
 }

@@ -164,6 +164,7 @@ struct sloop_backing *sloop_backing_clone(struct sloop_device *dev,
 	backing->dio = old->dio;
 	backing->nowait = old->nowait;
 	backing->isreg = old->isreg;
+	backing->stable_writes = old->stable_writes;
 	backing->fsync_fua = old->fsync_fua;
 	backing->no_dio = READ_ONCE(old->no_dio);
 	backing->no_discard = READ_ONCE(old->no_discard);

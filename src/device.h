@@ -96,6 +96,7 @@ struct sloop_pins {
  *	@no_dio
  * @nowait: @file may be tried with IOCB_NOWAIT
  * @isreg: @file is a regular file (its writes need freeze protection)
+ * @stable_writes: data must not change while it is written to @file
  * @fsync_fua: IOCB_DSYNC cannot be relied on here, follow up with an fsync
  * @dio_worked: set once, when a request has moved bytes with IOCB_DIRECT
  * @no_dio: set at the start, if @file says that it cannot do direct I/O, or once, when
@@ -142,6 +143,7 @@ struct sloop_backing {
 	bool		dio;
 	bool		nowait;
 	bool		isreg;
+	bool		stable_writes;
 	bool		fsync_fua;
 
 	bool		dio_worked;

@@ -57,7 +57,9 @@ void sloop_limits_of_backing(const struct sloop_backing *backing,
 	sloop_limits_of_dio(backing, lim);
 
 	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			   BLK_FEAT_ROTATIONAL);
+			   BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES);
+	if (backing->stable_writes)
+		lim->features |= BLK_FEAT_STABLE_WRITES;
 	if (file->f_op->fsync && !backing->read_only)
 		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
 	if (bdev && bdev_rot(bdev))
@@ -74,7 +76,7 @@ static int sloop_limits_of_unbound(struct request_queue *q,
 	lim->io_min = SECTOR_SIZE;
 	lim->dma_alignment = SECTOR_SIZE - 1;
 	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			   BLK_FEAT_ROTATIONAL);
+			   BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES);
 	lim->max_hw_discard_sectors = 0;
 	lim->max_write_zeroes_sectors = 0;
 	lim->discard_granularity = 0;

@@ -158,6 +158,7 @@ static inline void compat_unfreeze_queue_nomemrestore(struct request_queue *q)
 #define BLK_FEAT_WRITE_CACHE	(1u << 0)
 #define BLK_FEAT_FUA		(1u << 1)
 #define BLK_FEAT_ROTATIONAL	(1u << 2)
+#define BLK_FEAT_STABLE_WRITES	(1u << 3)
 
 struct compat_queue_limits {
 	unsigned int features;
@@ -192,6 +193,8 @@ compat_queue_limits_read(struct request_queue *q)
 		clim.features |= BLK_FEAT_FUA;
 	if (!blk_queue_nonrot(q))
 		clim.features |= BLK_FEAT_ROTATIONAL;
+	if (blk_queue_stable_writes(q))
+		clim.features |= BLK_FEAT_STABLE_WRITES;
 	return clim;
 }
 
@@ -222,6 +225,10 @@ static inline int compat_queue_limits_apply(struct request_queue *q,
 		blk_queue_flag_clear(QUEUE_FLAG_NONROT, q);
 	else
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	if (clim->features & BLK_FEAT_STABLE_WRITES)
+		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
+	else
+		blk_queue_flag_clear(QUEUE_FLAG_STABLE_WRITES, q);
 	return 0;
 }
 
@@ -305,6 +312,14 @@ compat_alloc_disk(struct blk_mq_tag_set *set, const struct queue_limits *lim,
 #undef blk_mq_alloc_disk
 #define blk_mq_alloc_disk(set, lim, queuedata) \
 	compat_alloc_disk(set, lim, queuedata)
+#endif
+
+#ifdef HAVE_MAPPING_STABLE_WRITES
+#define compat_mapping_stable_writes(mapping) mapping_stable_writes(mapping)
+#else
+/* It was a property of filesystems once. */
+#define compat_mapping_stable_writes(mapping) \
+	((mapping)->host->i_sb->s_iflags & SB_I_STABLE_WRITES)
 #endif
 
 #ifdef HAVE_BDEV_CLEAR_FLAG
