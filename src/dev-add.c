@@ -67,8 +67,7 @@ int sloop_dev_add(int number)
 	mutex_init(&dev->change_fd_lock);
 	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
 	INIT_DELAYED_WORK(&dev->degrade_work, sloop_degrade_workfn);
-	INIT_WORK(&dev->fence_work, sloop_fence_workfn);
-	INIT_LIST_HEAD(&dev->fence_node);
+	INIT_DELAYED_WORK(&dev->fence_work, sloop_fence_workfn);
 
 	ret = sloop_index_alloc(dev, number);
 	if (ret)
@@ -102,6 +101,7 @@ int sloop_dev_add(int number)
 	if (ret)
 		goto out_disk;
 
+	sloop_queue_drain_init(dev);	/* adding the disk has set it otherwise */
 	trace_sloop_dev_state(dev, SLOOP_UNBOUND, SLOOP_UNBOUND);
 	number = dev->number;
 	sloop_index_show(dev);
@@ -192,27 +192,41 @@ int sloop_dev_ctl_remove(int number)
 	return ret;
 }
 
+/* None can be bound at once. One that will be in a moment is better than another one. */
+static int sloop_dev_await_free(struct sloop_device *fenced)
+{
+	int number = fenced->number;
+	int ret;
+
+	ret = sloop_fence_wait_a_little(fenced);
+	put_device(disk_to_dev(fenced->disk));
+	if (ret)
+		return ret;
+
+	/* Of those who have waited for this one, only one can bind it. */
+	ret = sloop_index_find_unbound(NULL);
+	if (ret == -ENODEV)
+		ret = sloop_dev_add(-1);
+	return ret < 0 && ret != -EINTR ? number : ret;
+}
+
 /**
  * sloop_dev_get_free - number of an unbound device (LOOP_CTL_GET_FREE)
  *
- * One that can be bound at once is preferred to one whose fence is still up. If
- * there is none, one is added, unless many have a fence. Whoever asks may find it
- * taken by another.
+ * If there is none that can be bound at once, a fence is waited for, but not long,
+ * before one is added. Whoever asks may find it taken by another.
  *
  * Return: the number, or an errno of sloop_dev_add().
  */
 int sloop_dev_get_free(void)
 {
-	int ret, fenced;
+	struct sloop_device *fenced;
+	int ret;
 
 	ret = sloop_index_find_unbound(&fenced);
 	if (ret != -ENODEV)
 		return ret;
-	if (fenced >= 0 && sloop_index_is_crowded())
-		return fenced;
-
-	ret = sloop_dev_add(-1);
-	return ret < 0 && fenced >= 0 ? fenced : ret;
+	return fenced ? sloop_dev_await_free(fenced) : sloop_dev_add(-1);
 }
 
 /**
@@ -225,5 +239,4 @@ void sloop_dev_remove_all(void)
 {
 	sloop_index_drain(sloop_dev_remove);
 	sloop_dev_count_wait();
-	sloop_fences_exit();
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The fence between two bindings of a device: every request that entered the queue
- * under the first has ended before the second begins.
+ * under the first has ended before the second begins. And how a queue is drained by
+ * work items none of which waits for long, so that however many queues do not drain,
+ * those that do are not held up.
  *
- * It goes up when the device is unbound, and comes down in the background, for all
- * devices that have one by then: their queues are frozen together, which takes one
- * grace period and wakes one worker. A bind or a removal that comes before takes its
- * device off the list, for a work item of its own. Whoever takes a device off the
- * list brings its fence down.
+ * Mostly nobody is in the queue when a device is unbound, and there is no fence. Who
+ * can tell is the queue's count of its users. It is one counter here, not one for
+ * each CPU: those can be summed up only after a grace period.
+ *
+ * Otherwise the fence is up, and comes down in the background.
  */
 
-#include <linux/list.h>
+#include <linux/percpu-refcount.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/wait_bit.h>
@@ -20,143 +22,170 @@
 /* How long a fence is left alone, unless somebody asks for it. */
 #define SLOOP_FENCE_DELAY	(HZ / 100)
 
-/*
- * So many queues are frozen together. To lockdep each is two locks that the worker
- * holds, and a task cannot hold more than 48.
- */
-#define SLOOP_FENCE_BATCH	(IS_ENABLED(CONFIG_LOCKDEP) ? 8 : 64)
-
-/* For so long one that does not drain may hold up the others. */
+/* One that takes longer may take any time: the device is not given out. */
 #define SLOOP_FENCE_PATIENCE	(HZ / 4)
 
-static void sloop_fences_workfn(struct work_struct *work);
+/* How long a work item waits for a queue the first time, and between two looks. */
+#define SLOOP_DRAIN_WAIT	(HZ / 20)
+#define SLOOP_DRAIN_PAUSE	(HZ / 4)
 
-static LIST_HEAD(sloop_fences);
-static DEFINE_SPINLOCK(sloop_fences_lock);
-static DECLARE_DELAYED_WORK(sloop_fences_work, sloop_fences_workfn);
+/* Whether a fence is up, when somebody wants it down. */
+static DEFINE_SPINLOCK(sloop_fence_lock);
+
+/**
+ * sloop_queue_drain_init - have the users of a queue counted by one counter
+ * @dev: a new device
+ *
+ * It is, some time later. Then a freeze takes no grace period, and whether the queue
+ * is empty can be seen. What it costs is an atomic operation for an entry to the
+ * queue, which does not count beside what a file takes.
+ *
+ * Context: process context, may sleep.
+ */
+void sloop_queue_drain_init(struct sloop_device *dev)
+{
+	percpu_ref_switch_to_atomic(&dev->disk->queue->q_usage_counter, NULL);
+}
+
+/**
+ * sloop_queue_drain - freeze the queue of a device, and look whether it has drained
+ * @dev: the device, unbound or draining
+ *
+ * Context: work item, sleeps for a moment; nobody else drains this device.
+ * Return: true if the queue is frozen and empty, until sloop_queue_drain_end(); false if
+ * this is to be called again, in sloop_queue_drain_pause().
+ */
+bool sloop_queue_drain(struct sloop_device *dev)
+{
+	struct request_queue *q = dev->disk->queue;
+
+	if (dev->drain_frozen)
+		return blk_mq_freeze_queue_wait_timeout(q, 0);
+
+	blk_freeze_queue_start_non_owner(q);
+	dev->drain_frozen = true;
+	dev->drain_since = jiffies;
+	return blk_mq_freeze_queue_wait_timeout(q, SLOOP_DRAIN_WAIT);
+}
+
+/**
+ * sloop_queue_drain_pause - when to look again
+ * @dev: the device
+ *
+ * Return: jiffies, an eighth of the time that it has taken, within limits.
+ */
+unsigned long sloop_queue_drain_pause(const struct sloop_device *dev)
+{
+	return clamp((jiffies - dev->drain_since) / 8, 1UL,
+		     (unsigned long)SLOOP_DRAIN_PAUSE);
+}
+
+/**
+ * sloop_queue_drain_end - let requests into the queue again
+ * @dev: the device
+ *
+ * Context: as sloop_queue_drain(), which has returned true.
+ */
+void sloop_queue_drain_end(struct sloop_device *dev)
+{
+	dev->drain_frozen = false;
+	blk_mq_unfreeze_queue_non_owner(dev->disk->queue);
+}
+
+/*
+ * Nobody has entered the queue who has not left. Who enters after this finds the
+ * handle retired: he counts himself before he looks, here it is the other way round,
+ * and there is a full barrier between the two steps on either side.
+ *
+ * A count of one is the queue's own reference, as long as no freeze takes that away.
+ */
+static bool sloop_queue_is_empty(struct request_queue *q)
+{
+	bool empty;
+
+	if (!mutex_trylock(&q->mq_freeze_lock))
+		return false;
+	smp_mb();
+	empty = !q->mq_freeze_depth &&
+		atomic_long_read(&q->q_usage_counter.data->count) == 1;
+	smp_mb();	/* what they did to the file is visible */
+	mutex_unlock(&q->mq_freeze_lock);
+	return empty;
+}
 
 /**
  * sloop_fence_raise - let no bind begin until nothing is left of the last binding
  * @dev: the device, whose handle has been retired
  *
- * The work is put off a little: to wake a worker takes longer than most of a detach
- * does.
+ * The limits of the last file are reset with the fence. That must not wait, because
+ * whoever changes a limit through sysfs holds the lock of the limits while he waits
+ * for I/O.
  *
- * Context: process context, does not sleep.
+ * Context: process context, under open_mutex.
  */
 void sloop_fence_raise(struct sloop_device *dev)
 {
-	WRITE_ONCE(dev->fence_up, true);
-	sloop_index_set_fenced(dev);
+	if (sloop_queue_is_empty(dev->disk->queue) &&
+	    sloop_limits_try_reset(dev)) {
+		sloop_index_set_free(dev);
+		return;
+	}
 
-	spin_lock(&sloop_fences_lock);
-	list_add_tail(&dev->fence_node, &sloop_fences);
-	spin_unlock(&sloop_fences_lock);
-	queue_delayed_work(sloop_ctl_wq, &sloop_fences_work, SLOOP_FENCE_DELAY);
+	WRITE_ONCE(dev->fence_up, true);
+	queue_delayed_work(sloop_ctl_wq, &dev->fence_work, SLOOP_FENCE_DELAY);
 }
 
-/*
- * The queue has been frozen once, so no request of the last binding is left, not
- * even one that was on its way to its tag. Requests that were let in afterwards
- * belong to whatever comes next. The device may be gone when this returns.
- */
 static void sloop_fence_down(struct sloop_device *dev)
 {
 	sloop_index_set_free(dev);	/* before it can be bound again */
+	WRITE_ONCE(dev->fence_stuck, false);
+	dev->fence_drained = false;
+
+	spin_lock(&sloop_fence_lock);
 	smp_store_release(&dev->fence_up, false);
 	smp_mb();			/* the store, then the look for waiters */
 	wake_up_var(&dev->fence_up);	/* uses no more than the address */
-}
-
-/* Takes some devices off the list; if more are left, the work goes on with them. */
-static unsigned int sloop_fences_take(struct sloop_device *batch[])
-{
-	unsigned int nr = 0;
-
-	spin_lock(&sloop_fences_lock);
-	while (nr < SLOOP_FENCE_BATCH && !list_empty(&sloop_fences)) {
-		struct sloop_device *dev = list_first_entry(&sloop_fences,
-				struct sloop_device, fence_node);
-
-		list_del_init(&dev->fence_node);
-		batch[nr++] = dev;
-	}
-	if (!list_empty(&sloop_fences))
-		mod_delayed_work(sloop_ctl_wq, &sloop_fences_work, 0);
-	spin_unlock(&sloop_fences_lock);
-	return nr;
-}
-
-/*
- * The limits of the last file are reset here, and not on the last close, because
- * whoever changes a limit through sysfs holds the lock of the limits while it waits
- * for I/O.
- *
- * A device that holds up the others is left to a work item of its own.
- */
-static void sloop_fences_workfn(struct work_struct *work)
-{
-	struct sloop_device *batch[SLOOP_FENCE_BATCH];
-	bool drained[SLOOP_FENCE_BATCH];
-	unsigned int i, nr = sloop_fences_take(batch);
-	long left = SLOOP_FENCE_PATIENCE;
-
-	for (i = 0; i < nr; i++)
-		blk_freeze_queue_start(batch[i]->disk->queue);
-
-	for (i = 0; i < nr; i++) {
-		struct request_queue *q = batch[i]->disk->queue;
-
-		left = blk_mq_freeze_queue_wait_timeout(q, max(left, 1L));
-		drained[i] = left > 0;
-		blk_mq_unfreeze_queue_nomemrestore(q);
-	}
-
-	for (i = 0; i < nr; i++) {
-		if (drained[i] && sloop_limits_try_reset(batch[i])) {
-			sloop_fence_down(batch[i]);
-			continue;
-		}
-		if (!drained[i])
-			sloop_index_set_stuck(batch[i]);
-		queue_work(sloop_ctl_wq, &batch[i]->fence_work);
-	}
+	spin_unlock(&sloop_fence_lock);
 }
 
 /**
- * sloop_fence_workfn - bring down the fence of one device
+ * sloop_fence_workfn - bring down the fence of a device
  * @work: sloop_device::fence_work; sloop_fence_end() waits for it
  *
- * The waits have no limit. They are cut into pieces because a kworker that waits for
- * somebody who is held up in the block layer is no hung task.
+ * When the queue has been frozen and empty once, no request of the last binding is
+ * left, not even one that was on its way to its tag. Requests that are let in
+ * afterwards belong to whatever comes next.
  */
 void sloop_fence_workfn(struct work_struct *work)
 {
-	struct sloop_device *dev = container_of(work, struct sloop_device,
-						fence_work);
-	struct request_queue *q = dev->disk->queue;
+	struct sloop_device *dev = container_of(to_delayed_work(work),
+						struct sloop_device, fence_work);
 
-	blk_freeze_queue_start(q);
-	while (!blk_mq_freeze_queue_wait_timeout(q, SLOOP_FENCE_PATIENCE))
-		sloop_index_set_stuck(dev);
-	blk_mq_unfreeze_queue_nomemrestore(q);
+	/* Somebody was in a hurry while it came down. */
+	if (!READ_ONCE(dev->fence_up))
+		return;
 
-	while (!sloop_limits_try_reset(dev)) {
-		sloop_index_set_stuck(dev);
-		schedule_timeout_uninterruptible(SLOOP_FENCE_DELAY);
+	if (!dev->fence_drained && sloop_queue_drain(dev)) {
+		sloop_queue_drain_end(dev);
+		dev->fence_drained = true;
 	}
-	sloop_fence_down(dev);
+	if (dev->fence_drained && sloop_limits_try_reset(dev)) {
+		sloop_fence_down(dev);
+		return;
+	}
+	if (time_after(jiffies, dev->drain_since + SLOOP_FENCE_PATIENCE))
+		WRITE_ONCE(dev->fence_stuck, true);
+	queue_delayed_work(sloop_ctl_wq, &dev->fence_work,
+			   sloop_queue_drain_pause(dev));
 }
 
 /* The fence of this one is wanted down now. */
 static void sloop_fence_kick(struct sloop_device *dev)
 {
-	spin_lock(&sloop_fences_lock);
-	if (!list_empty(&dev->fence_node)) {
-		list_del_init(&dev->fence_node);
-		queue_work(sloop_ctl_wq, &dev->fence_work);
-	}
-	spin_unlock(&sloop_fences_lock);
+	spin_lock(&sloop_fence_lock);
+	if (dev->fence_up)
+		mod_delayed_work(sloop_ctl_wq, &dev->fence_work, 0);
+	spin_unlock(&sloop_fence_lock);
 }
 
 /**
@@ -177,6 +206,25 @@ int sloop_fence_wait(struct sloop_device *dev)
 }
 
 /**
+ * sloop_fence_wait_a_little - do that, but not for long
+ * @dev: the device, on whose disk the caller has a reference
+ *
+ * Context: as sloop_fence_wait().
+ * Return: 0, whether the fence is down or not, or -ERESTARTSYS.
+ */
+int sloop_fence_wait_a_little(struct sloop_device *dev)
+{
+	long ret;
+
+	sloop_fence_kick(dev);
+	ret = ___wait_var_event(&dev->fence_up,
+			___wait_cond_timeout(!smp_load_acquire(&dev->fence_up)),
+			TASK_KILLABLE, 0, SLOOP_FENCE_PATIENCE,
+			__ret = schedule_timeout(__ret));
+	return min(ret, 0L);
+}
+
+/**
  * sloop_fence_end - wait until no fence will come down any more
  * @dev: the device, which cannot be bound again
  *
@@ -185,19 +233,10 @@ int sloop_fence_wait(struct sloop_device *dev)
 void sloop_fence_end(struct sloop_device *dev)
 {
 	sloop_fence_kick(dev);
-	/* In pieces, as sloop_fence_workfn() waits. */
+	/* In pieces: somebody who is held up in the block layer is no hung task. */
 	while (!wait_var_event_timeout(&dev->fence_up,
 				       !smp_load_acquire(&dev->fence_up), HZ))
 		;
-	flush_work(&dev->fence_work);
-}
-
-/**
- * sloop_fences_exit - end the background work at module exit
- *
- * Context: process context, may sleep; there are no devices any more.
- */
-void sloop_fences_exit(void)
-{
-	cancel_delayed_work_sync(&sloop_fences_work);
+	/* After this nobody is in a hurry: the fence is down. */
+	cancel_delayed_work_sync(&dev->fence_work);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The devices by number, and how many of them cannot be given out: what adds, binds
- * and unbinds devices stands on this, and this on none of them.
+ * The devices by number, and which of them can be given out: what adds, binds and
+ * unbinds devices stands on this, and this on none of them.
  */
 
 #include <linux/mutex.h>
@@ -9,65 +9,25 @@
 
 #include "device.h"
 
-/* So many fences are expected to be up; see sloop_index_is_crowded(). */
-#define SLOOP_FENCED_MAX	64
-
 /*
  * Every device that is unbound and has no fence is marked; a few others are too, so
  * whoever looks for one looks at its state as well.
  */
 static DEFINE_XARRAY_ALLOC(sloop_index);
 #define SLOOP_FREE	XA_MARK_1
-static atomic_t sloop_nr_fenced;
-static atomic_t sloop_nr_stuck;		/* not among those */
 
 /* Guards who is in the index, and sloop_device::visible. */
 static DEFINE_MUTEX(sloop_index_mutex);
 
 /**
  * sloop_index_set_free - a device can be given out again
- * @dev: the device, whose fence is about to come down; while that is up, it stays
- *	in the index
+ * @dev: the device, which has no fence, or will have none in a moment
  *
  * Context: process context, does not sleep.
  */
 void sloop_index_set_free(struct sloop_device *dev)
 {
 	xa_set_mark(&sloop_index, dev->number, SLOOP_FREE);
-	if (dev->fence_stuck) {
-		WRITE_ONCE(dev->fence_stuck, false);
-		atomic_dec(&sloop_nr_stuck);
-	} else {
-		atomic_dec(&sloop_nr_fenced);
-	}
-}
-
-/**
- * sloop_index_set_fenced - a device has got its fence
- * @dev: the device
- *
- * Context: any.
- */
-void sloop_index_set_fenced(struct sloop_device *dev)
-{
-	atomic_inc(&sloop_nr_fenced);
-}
-
-/**
- * sloop_index_set_stuck - nobody knows when the fence of a device comes down
- * @dev: the device, which is not given out until then
- *
- * If there are many it is the machine that is slow, and one more changes nothing.
- *
- * Context: any; from nobody but who brings the fence down.
- */
-void sloop_index_set_stuck(struct sloop_device *dev)
-{
-	if (dev->fence_stuck || atomic_read(&sloop_nr_stuck) >= SLOOP_FENCED_MAX)
-		return;
-	WRITE_ONCE(dev->fence_stuck, true);
-	atomic_inc(&sloop_nr_stuck);
-	atomic_dec(&sloop_nr_fenced);
 }
 
 /**
@@ -166,7 +126,7 @@ struct sloop_device *sloop_index_hide(int number)
 	return dev;
 }
 
-static int sloop_index_find(xa_mark_t mark)
+static struct sloop_device *sloop_index_find(xa_mark_t mark)
 {
 	struct sloop_device *dev;
 	unsigned long number;
@@ -174,44 +134,35 @@ static int sloop_index_find(xa_mark_t mark)
 	xa_for_each_marked(&sloop_index, number, dev, mark)
 		if (dev->visible && sloop_state(dev) == SLOOP_UNBOUND &&
 		    !READ_ONCE(dev->fence_stuck))
-			return number;
-	return -ENODEV;
+			return dev;
+	return NULL;
 }
 
 /**
  * sloop_index_find_unbound - find a device that can be bound
- * @fenced: if there is none that can be at once, set to the number of one whose fence
- *	is still up, or to -ENODEV
+ * @fenced: if there is none that can be at once, set to one whose fence is still up,
+ *	with a reference on its disk, or to NULL; may be NULL itself
  *
  * Context: process context, may sleep.
  * Return: the number, -ENODEV, or -EINTR if the task has been killed.
  */
-int sloop_index_find_unbound(int *fenced)
+int sloop_index_find_unbound(struct sloop_device **fenced)
 {
+	struct sloop_device *dev;
 	int ret;
 
-	*fenced = -ENODEV;
 	ret = mutex_lock_killable(&sloop_index_mutex);
 	if (ret)
 		return ret;
-	ret = sloop_index_find(SLOOP_FREE);
-	if (ret < 0)
+	dev = sloop_index_find(SLOOP_FREE);
+	ret = dev ? dev->number : -ENODEV;
+	if (!dev && fenced) {
 		*fenced = sloop_index_find(XA_PRESENT);
+		if (*fenced)
+			get_device(disk_to_dev((*fenced)->disk));
+	}
 	mutex_unlock(&sloop_index_mutex);
 	return ret;
-}
-
-/**
- * sloop_index_is_crowded - have many devices a fence?
- *
- * Then one of them is to be given out and waited for, rather than another one made. A
- * fence takes some 20 ms.
- *
- * Context: any.
- */
-bool sloop_index_is_crowded(void)
-{
-	return atomic_read(&sloop_nr_fenced) >= SLOOP_FENCED_MAX;
 }
 
 /**

@@ -266,11 +266,13 @@ struct sloop_worker {
  *	sloop_index_mutex
  * @unbind_work: finishes a stray detach
  * @degrade_work: has the limits and the mode follow what the file turns out not to do
+ * @drain_frozen: a work item has frozen the queue, and it is to drain
+ * @drain_since: when it did, in jiffies
  * @fence_up: requests of the last binding may still be in the queue, and a bind
  *	has to wait
- * @fence_stuck: the queue does not drain; the device is not given out
- * @fence_node: in the list of those whose fence is to come down
- * @fence_work: brings down the fence of this device alone
+ * @fence_drained: they are not; only the limits are still to be reset
+ * @fence_stuck: it takes long; the device is not given out
+ * @fence_work: brings down the fence
  * @wb_err: errors of writing to the file that the next flush has to tell
  * @wb_err_time: when a request was told of the last of them, in nanoseconds
  * @late_io: requests that were refused because they came after the detach
@@ -300,10 +302,12 @@ struct sloop_device {
 
 	struct work_struct	unbind_work;
 	struct delayed_work	degrade_work;
+	bool			drain_frozen;
+	unsigned long		drain_since;
 	bool			fence_up;
+	bool			fence_drained;
 	bool			fence_stuck;
-	struct list_head	fence_node;
-	struct work_struct	fence_work;
+	struct delayed_work	fence_work;
 	errseq_t		wb_err;
 	u64			wb_err_time;
 	atomic64_t		late_io;
@@ -395,11 +399,8 @@ int sloop_index_alloc(struct sloop_device *dev, int number);
 void sloop_index_free(struct sloop_device *dev);
 void sloop_index_show(struct sloop_device *dev);
 struct sloop_device *sloop_index_hide(int number);
-int sloop_index_find_unbound(int *fenced);
-bool sloop_index_is_crowded(void);
+int sloop_index_find_unbound(struct sloop_device **fenced);
 void sloop_index_set_taken(struct sloop_device *dev);
-void sloop_index_set_fenced(struct sloop_device *dev);
-void sloop_index_set_stuck(struct sloop_device *dev);
 void sloop_index_set_free(struct sloop_device *dev);
 void sloop_index_drain(void (*remove)(struct sloop_device *dev));
 
@@ -452,11 +453,15 @@ void sloop_owner_destroy(struct sloop_device *dev);
 void sloop_unbind_workfn(struct work_struct *work);
 
 /* dev-fence.c */
+void sloop_queue_drain_init(struct sloop_device *dev);
+bool sloop_queue_drain(struct sloop_device *dev);
+unsigned long sloop_queue_drain_pause(const struct sloop_device *dev);
+void sloop_queue_drain_end(struct sloop_device *dev);
 void sloop_fence_raise(struct sloop_device *dev);
 int sloop_fence_wait(struct sloop_device *dev);
+int sloop_fence_wait_a_little(struct sloop_device *dev);
 void sloop_fence_end(struct sloop_device *dev);
 void sloop_fence_workfn(struct work_struct *work);
-void sloop_fences_exit(void);
 
 /* backing.c */
 struct sloop_backing *sloop_backing_create(struct sloop_device *dev,

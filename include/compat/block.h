@@ -148,6 +148,13 @@ static inline void compat_unfreeze_queue_nomemrestore(struct request_queue *q)
 #define blk_mq_unfreeze_queue_nomemrestore(q) compat_unfreeze_queue_nomemrestore(q)
 #endif
 
+#ifndef HAVE_FREEZE_NON_OWNER
+/* Without a record of who has frozen a queue, that is as good. */
+#define blk_freeze_queue_start_non_owner(q) blk_freeze_queue_start(q)
+#define blk_mq_unfreeze_queue_non_owner(q) \
+	blk_mq_unfreeze_queue_nomemrestore(q)
+#endif
+
 #ifndef HAVE_QUEUE_LIMITS_UPDATE
 /*
  * The subset of the newest struct queue_limits that the module sets, and its

@@ -838,6 +838,9 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* The highest number that attach_detach() was given. */
+static int highest;
+
 /* Attach FILE to a free device and detach it; microseconds, or a negative errno. */
 static double attach_detach(const char *ctl, const char *prefix, const char *path)
 {
@@ -851,6 +854,8 @@ static double attach_detach(const char *ctl, const char *prefix, const char *pat
 	n = ioctl(fctl, LOOP_CTL_GET_FREE);
 	if (n < 0)
 		return -errno;
+	if (n > highest)
+		highest = n;
 	snprintf(dev, sizeof(dev), "%s%d", prefix, n);
 	f = open(dev, O_RDWR | O_CLOEXEC);
 	if (f < 0)
@@ -895,6 +900,23 @@ static int do_pairs(char **a)
 	for (who = 0; who < 2; who++)
 		qsort(t[who], n, sizeof(double), by_value);
 	snprintf(value, sizeof(value), "%.0f/%.0f", t[0][n / 2], t[1][n / 2]);
+	return 0;
+}
+
+/* reuse N CTL PREFIX FILE: attach and detach; gives the highest number of a device */
+static int do_reuse(char **a)
+{
+	unsigned long n = num(arg(a, 0));
+
+	(void)arg(a, 3);
+	highest = -1;
+	while (n--) {
+		double us = attach_detach(a[1], a[2], a[3]);
+
+		if (us < 0)
+			return us;
+	}
+	snprintf(value, sizeof(value), "%d", highest);
 	return 0;
 }
 
@@ -1005,6 +1027,7 @@ static const struct {
 	{ "all", do_all },
 	{ "look", do_look },
 	{ "pairs", do_pairs },
+	{ "reuse", do_reuse },
 	{ "churn", do_churn },
 };
 

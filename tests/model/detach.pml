@@ -9,8 +9,8 @@
  * memory than any machine has. It stands for the real one because each pair of
  * steps whose order matters has a full barrier between them: sloop_backing_pin()
  * counts before it looks, sloop_backing_retire() sets before anybody looks at the
- * counts, sloop_dev_busy() looks after what made it ask. Take a barrier away, and
- * this model does not notice.
+ * counts, sloop_dev_busy() and sloop_queue_is_empty() look after what made them ask.
+ * Take a barrier away, and this model does not notice.
  *
  * What is in one "atomic" is one step here although it is several in C: nobody
  * else can tell what is between them.
@@ -38,7 +38,7 @@
  *   NO_TAG_LOOK	sloop_try_retire() does not ask sloop_dev_busy()
  *   NO_ELEVATOR_LOOK	sloop_dev_busy() takes no notice of an elevator
  *   RETIRE_AFTER_LOOK	no second look at the pins
- *   NO_FENCE		sloop_fences_workfn(), sloop_fence_workfn() do not freeze
+ *   NO_FENCE		sloop_fence_workfn() does not freeze
  *   NO_MODULE_REF	the work item of a stray detach has no module reference
  *   NO_EXIT_FLUSH	module exit does not wait for the work items
  *   NO_CLOSER_FPUT	the work item closes the backing file, not the closer
@@ -490,12 +490,17 @@ inline sloop_owner_hand_over()
 	}
 }
 
+/* sloop_queue_is_empty(): then there is no fence. Or the limits are locked. */
 inline sloop_fence_raise()
 {
-	assert(!fence_pending);
-	fence_up = true;
-	get_device();
-	fence_pending = true
+	if
+	:: q_usage == 0 && frozen == 0 -> era = 0
+	:: true ->
+		assert(!fence_pending);
+		fence_up = true;
+		get_device();
+		fence_pending = true
+	fi
 }
 
 inline sloop_unbind_finish()
@@ -506,10 +511,14 @@ inline sloop_unbind_finish()
 		sloop_backing_publish(0);
 #ifdef INTREE
 		era = 0
-#else
-		sloop_fence_raise()
 #endif
 	}
+#ifndef INTREE
+	atomic {
+		device_code();
+		sloop_fence_raise()
+	}
+#endif
 	atomic {
 		dev_lock == 0 ->
 		device_code();
@@ -542,7 +551,6 @@ end:
 }
 
 #ifndef INTREE
-/* Or sloop_fences_workfn(): for a device they do the same. */
 active proctype sloop_fence_workfn()
 {
 end:
