@@ -98,7 +98,7 @@ int sloop_backing_write_back(struct sloop_device *dev,
 	get_device(disk_to_dev(dev->disk));
 	sync->dev = dev;
 	__module_get(THIS_MODULE);
-	queue_work(sloop_ctl_wq, &sync->work);
+	queue_work(sloop_slow_wq, &sync->work);
 
 	err = wait_for_completion_killable(&sync->done) ? -EINTR : sync->err;
 	sloop_sync_put(sync, sloop_backing_put);

@@ -65,7 +65,7 @@ int sloop_dev_add(int number)
 
 	mutex_init(&dev->lock);
 	mutex_init(&dev->change_fd_lock);
-	INIT_WORK(&dev->unbind_work, sloop_unbind_workfn);
+	INIT_DELAYED_WORK(&dev->unbind_work, sloop_unbind_workfn);
 	INIT_DELAYED_WORK(&dev->degrade_work, sloop_degrade_workfn);
 	INIT_DELAYED_WORK(&dev->fence_work, sloop_fence_workfn);
 

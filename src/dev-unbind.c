@@ -85,7 +85,7 @@ static void sloop_owner_finish(struct sloop_owner *owner)
 {
 	refcount_inc(&owner->refs);
 	__module_get(THIS_MODULE);
-	queue_work(sloop_ctl_wq, &owner->dev->unbind_work);
+	queue_delayed_work(sloop_ctl_wq, &owner->dev->unbind_work, 0);
 
 	/*
 	 * The closer closes the file itself: its fput() is task work, done before
@@ -239,27 +239,26 @@ static struct sloop_backing *sloop_unbind_finish(struct sloop_device *dev)
  *
  * The freeze waits for all that entered the queue before it, and those requests
  * are served by the file they were meant for. The wait has no limit: it ends when
- * the file does. It is cut into pieces because a kworker that waits for a backing
- * file is no hung task.
+ * the file does. Nobody sleeps that long: the work item comes back to look.
  */
 void sloop_unbind_workfn(struct work_struct *work)
 {
-	struct sloop_device *dev = container_of(work, struct sloop_device,
-						unbind_work);
-	struct request_queue *q = dev->disk->queue;
+	struct sloop_device *dev = container_of(to_delayed_work(work),
+						struct sloop_device, unbind_work);
 	struct sloop_owner *owner = dev->owner;
 	struct sloop_backing *backing;
 
 	sloop_io_might_wait();
-	blk_freeze_queue_start(q);
-	while (!blk_mq_freeze_queue_wait_timeout(q, HZ))
-		;
 	/* Swap that was given back may still be on its way. */
-	sloop_swap_wait(dev);
+	if (!sloop_queue_drain(dev) || sloop_swap_busy(dev)) {
+		queue_delayed_work(sloop_ctl_wq, &dev->unbind_work,
+				   sloop_queue_drain_pause(dev));
+		return;
+	}
 	backing = sloop_backing_current(dev);
 	sloop_backing_retire(backing);
 	WARN_ON_ONCE(sloop_backing_pinned(backing));	/* frozen: no requests */
-	blk_mq_unfreeze_queue_nomemrestore(q);
+	sloop_queue_drain_end(dev);
 
 	mutex_lock(&dev->disk->open_mutex);
 	dev->owner = NULL;

@@ -300,7 +300,7 @@ struct sloop_device {
 	struct file		*next_file;
 	bool			visible;
 
-	struct work_struct	unbind_work;
+	struct delayed_work	unbind_work;
 	struct delayed_work	degrade_work;
 	bool			drain_frozen;
 	unsigned long		drain_since;
@@ -369,7 +369,8 @@ struct sloop_identity {
 
 /* globals.c */
 extern struct sloop_identity sloop_identity;
-extern struct workqueue_struct *sloop_ctl_wq;
+extern struct workqueue_struct *sloop_ctl_wq;	/* for what waits for nobody */
+extern struct workqueue_struct *sloop_slow_wq;	/* for what may wait for a file */
 extern int sloop_part_shift;
 extern int sloop_hw_queue_depth;
 
@@ -589,7 +590,6 @@ int sloop_swap_start(struct sloop_device *dev);
 void sloop_swap_stop(struct sloop_device *dev);
 bool sloop_swap_queue(struct sloop_cmd *cmd);
 bool sloop_swap_busy(struct sloop_device *dev);
-void sloop_swap_wait(struct sloop_device *dev);
 bool sloop_swap_covers(const struct sloop_backing *backing,
 		       const struct request *rq);
 

@@ -5,6 +5,7 @@
 
 /* For what devices have to do in the background; without a limit in time. */
 struct workqueue_struct *sloop_ctl_wq;
+struct workqueue_struct *sloop_slow_wq;
 
 struct sloop_identity sloop_identity;
 

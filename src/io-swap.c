@@ -48,7 +48,6 @@
  * @dev: the device
  * @task: the thread
  * @wait: where it waits for commands
- * @idle_wait: where others wait for it to be idle
  * @timer: looks whether it gets on
  * @lock: guards what follows, to @calm_at
  * @cmds: commands that wait, oldest first
@@ -69,7 +68,6 @@ struct sloop_swap {
 	struct sloop_device	*dev;
 	struct task_struct	*task;
 	wait_queue_head_t	wait;
-	wait_queue_head_t	idle_wait;
 	struct timer_list	timer;
 
 	spinlock_t		lock;
@@ -229,29 +227,13 @@ bool sloop_swap_queue(struct sloop_cmd *cmd)
  *
  * It may be when there is no request any more.
  *
+ * If not, the files of its handles are closed, but for the current one.
+ *
  * Context: any. A pin that the caller has seen go has set this before.
  */
 bool sloop_swap_busy(struct sloop_device *dev)
 {
 	return dev->swap && READ_ONCE(dev->swap->busy);
-}
-
-/**
- * sloop_swap_wait - wait until no swap is being written
- * @dev: the device, which gets no requests
- *
- * The files of its handles are closed then, but for the current one.
- *
- * Context: kworker, sleeps.
- */
-void sloop_swap_wait(struct sloop_device *dev)
-{
-	struct sloop_swap *swap = dev->swap;
-
-	/* In pieces, as that is no hung task. */
-	while (swap && !wait_event_timeout(swap->idle_wait,
-					   !READ_ONCE(swap->busy), HZ))
-		;
 }
 
 /*
@@ -391,7 +373,6 @@ static bool sloop_swap_finish(struct sloop_swap *swap)
 	}
 	list_for_each_entry_safe(cmd, next, &held, crew_node)
 		sloop_cmd_to_worker(cmd, -EAGAIN);
-	wake_up(&swap->idle_wait);
 	return mine;
 }
 
@@ -492,7 +473,6 @@ int sloop_swap_start(struct sloop_device *dev)
 	INIT_LIST_HEAD(&swap->cmds);
 	INIT_LIST_HEAD(&swap->held);
 	init_waitqueue_head(&swap->wait);
-	init_waitqueue_head(&swap->idle_wait);
 	timer_setup(&swap->timer, sloop_swap_timerfn, 0);
 
 	swap->task = kthread_run(sloop_swap_threadfn, swap, "safeloop%d/swap",

@@ -198,6 +198,27 @@ static int sloop_check_params(void)
 	return 0;
 }
 
+static void sloop_wqs_free(void)
+{
+	destroy_workqueue(sloop_slow_wq);
+	destroy_workqueue(sloop_ctl_wq);
+}
+
+/* A queue has room for some hundred work items at a time. */
+static int sloop_wqs_alloc(void)
+{
+	sloop_ctl_wq = alloc_workqueue("safeloop-ctl", WQ_UNBOUND, 0);
+	if (!sloop_ctl_wq)
+		return -ENOMEM;
+	sloop_slow_wq = alloc_workqueue("safeloop-slow", WQ_UNBOUND,
+					WQ_MAX_ACTIVE);
+	if (!sloop_slow_wq) {
+		destroy_workqueue(sloop_ctl_wq);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static int __init safeloop_init(void)
 {
 	const char *why = NULL;
@@ -207,15 +228,15 @@ static int __init safeloop_init(void)
 	if (err)
 		return err;
 
-	sloop_ctl_wq = alloc_workqueue("safeloop-ctl", WQ_UNBOUND, 0);
-	if (!sloop_ctl_wq)
-		return -ENOMEM;
+	err = sloop_wqs_alloc();
+	if (err)
+		return err;
 	sloop_stats_init();
 
 	err = sloop_register(&why);
 	if (err) {
 		sloop_stats_exit();
-		destroy_workqueue(sloop_ctl_wq);
+		sloop_wqs_free();
 		return err;
 	}
 
@@ -235,7 +256,7 @@ static void __exit safeloop_exit(void)
 {
 	sloop_unregister();
 	sloop_dev_remove_all();
-	destroy_workqueue(sloop_ctl_wq);
+	sloop_wqs_free();
 	sloop_stats_exit();
 }
 
