@@ -4,11 +4,11 @@
  *
  * ->release() runs under open_mutex and must not wait for I/O there. Usually
  * there is none: the handle is retired, a second look finds no pin, and the
- * device is unbound on the spot. Otherwise the handle stays in service, and the
- * owner file takes over: an anonymous file, there since the device was bound, whose
- * last reference is dropped here. The VFS runs its ->release() as task work of
- * the closer, when open_mutex has been dropped and before the closer returns to
- * user space. That one has a work item do the rest, waits for it, and closes the
+ * device is unbound on the spot. Otherwise the handle stays in service, a work item
+ * does the rest, and the owner file has the closer wait for it: an anonymous file,
+ * there since the device was bound, whose last reference is dropped here. The VFS
+ * runs its ->release() as task work of the closer, when open_mutex has been dropped
+ * and before the closer returns to user space. That one waits, and closes the
  * backing file. It does not wait if it is a kernel thread, and not for long if it
  * is exiting or has been killed: then the work item closes the file.
  *
@@ -58,9 +58,32 @@ static void sloop_owner_put(struct sloop_owner *owner)
 	put_device(disk_to_dev(disk));
 }
 
-/* True if the device has been unbound. */
+/*
+ * Sleeps until the device is unbound or the time comes; the machine can be suspended
+ * meanwhile. True, false, or -ERESTARTSYS in a state that can be killed.
+ */
+static long sloop_owner_sleep(struct sloop_owner *owner, unsigned int state,
+			      unsigned long until)
+{
+	long left = max((long)(until - jiffies), 0L);
+
+	state |= TASK_FREEZABLE;
+	return ___wait_event(owner->wait,
+			___wait_cond_timeout(smp_load_acquire(&owner->done)),
+			state, 0, left,
+			__ret = schedule_timeout(__ret));
+}
+
+/*
+ * True if the device has been unbound. The time counts from the last close, so that a
+ * task which has closed many devices waits for all of them together.
+ */
 static bool sloop_owner_wait(struct sloop_owner *owner)
 {
+	unsigned long killed = owner->since + SLOOP_KILLED_WAIT;
+	unsigned long bounded = owner->since + SLOOP_EXITING_WAIT;
+	long ret;
+
 	/* Runs the delayed work of the whole system: holds up nobody. */
 	if (current->flags & PF_KTHREAD)
 		return false;
@@ -72,34 +95,33 @@ static bool sloop_owner_wait(struct sloop_owner *owner)
 	 * a killable wait would not end.
 	 */
 	if (current->flags & PF_EXITING)
-		return wait_for_completion_timeout(&owner->done,
-				(current->exit_code & 0x7f) ?
-				SLOOP_KILLED_WAIT : SLOOP_EXITING_WAIT);
+		return sloop_owner_sleep(owner, TASK_UNINTERRUPTIBLE,
+				(current->exit_code & 0x7f) ? killed : bounded);
 
-	return !wait_for_completion_killable(&owner->done) ||
-		wait_for_completion_timeout(&owner->done, SLOOP_KILLED_WAIT);
+	/* An init, also that of a container, is killed by nobody in there. */
+	if (current->signal->flags & SIGNAL_UNKILLABLE)
+		ret = sloop_owner_sleep(owner, TASK_KILLABLE, bounded);
+	else
+		do {
+			ret = sloop_owner_sleep(owner, TASK_KILLABLE,
+						jiffies + HZ);
+		} while (!ret);
+
+	if (ret < 0)
+		ret = sloop_owner_sleep(owner, TASK_UNINTERRUPTIBLE, killed);
+	return ret;
 }
 
-/* Hand over to the work item, with a module reference of its own. */
-static void sloop_owner_finish(struct sloop_owner *owner)
-{
-	refcount_inc(&owner->refs);
-	__module_get(THIS_MODULE);
-	queue_delayed_work(sloop_ctl_wq, &owner->dev->unbind_work, 0);
-
-	/*
-	 * The closer closes the file itself: its fput() is task work, done before
-	 * it returns, with all that follows from it. A kworker's is delayed.
-	 */
-	if (sloop_owner_wait(owner))
-		sloop_owner_fput(owner);
-}
-
+/*
+ * The closer closes the file itself: its fput() is task work, done before it returns,
+ * with all that follows from it. A kworker's is delayed.
+ */
 static int sloop_owner_release(struct inode *inode, struct file *file)
 {
 	struct sloop_owner *owner = file->private_data;
 
-	sloop_owner_finish(owner);
+	if (sloop_owner_wait(owner))
+		sloop_owner_fput(owner);
 	sloop_owner_put(owner);
 	return 0;
 }
@@ -160,7 +182,7 @@ int sloop_owner_create(struct sloop_device *dev)
 
 	owner->dev = dev;
 	refcount_set(&owner->refs, 1);
-	init_completion(&owner->done);
+	init_waitqueue_head(&owner->wait);
 	dev->owner = owner;
 	return 0;
 }
@@ -180,14 +202,23 @@ void sloop_owner_destroy(struct sloop_device *dev)
 }
 
 /*
+ * The work item gets a module reference and begins at once: a task that closes many
+ * devices comes to their owner files one after the other, and waits in each.
+ *
  * The file gets the methods of the module, the module reference of the binding,
  * which __fput() drops when ->release() has returned, and a reference on the disk.
  */
 static void sloop_owner_hand_over(struct sloop_owner *owner)
 {
+	struct sloop_device *dev = owner->dev;
 	struct file *file = owner->file;
 
-	get_device(disk_to_dev(owner->dev->disk));
+	get_device(disk_to_dev(dev->disk));
+	owner->since = jiffies;
+	refcount_inc(&owner->refs);
+	__module_get(THIS_MODULE);
+	queue_delayed_work(sloop_ctl_wq, &dev->unbind_work, 0);
+
 	file->private_data = owner;
 	file->f_op = &sloop_owner_fops;
 	fput(file);
@@ -265,7 +296,8 @@ void sloop_unbind_workfn(struct work_struct *work)
 	owner->backing = sloop_unbind_finish(dev);
 	mutex_unlock(&dev->disk->open_mutex);
 
-	complete_all(&owner->done);
+	smp_store_release(&owner->done, true);
+	wake_up_all(&owner->wait);
 	sloop_owner_put(owner);
 	/* Module exit flushes the workqueue: the rest of this function is safe. */
 	module_put(THIS_MODULE);

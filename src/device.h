@@ -174,14 +174,18 @@ struct sloop_backing {
  * @refs: the file's reference, and one of the work item
  * @backing: the handle that the device had, left for whoever closes its file: the
  *	closer that has waited, or the last user of this
+ * @since: the last close, in jiffies
  * @done: the device is unbound, and @backing is set
+ * @wait: where the closer waits for that
  */
 struct sloop_owner {
 	struct sloop_device	*dev;
 	struct file		*file;
 	refcount_t		refs;
 	struct sloop_backing	*backing;
-	struct completion	done;
+	unsigned long		since;
+	bool			done;
+	wait_queue_head_t	wait;
 };
 
 /**

@@ -436,18 +436,13 @@ inline sloop_owner_wait(n, kind, waited)
 	fi
 }
 
-inline sloop_owner_finish(n, kind, waited)
+/* The VFS drops the binding's module reference when the function has returned. */
+inline sloop_owner_release(n, kind, waited)
 {
 	atomic {
 		device_code();
-		owner_refs[n]++;
-#ifndef NO_MODULE_REF
-		module_get();
-#endif
-		assert(!unbind_pending);
-		unbind_pending = true
+		sloop_owner_wait(n, kind, waited)
 	}
-	atomic { sloop_owner_wait(n, kind, waited) }
 	atomic {
 		if
 		:: waited ->
@@ -456,12 +451,6 @@ inline sloop_owner_finish(n, kind, waited)
 		:: else
 		fi
 	}
-}
-
-/* The VFS drops the binding's module reference when the function has returned. */
-inline sloop_owner_release(n, kind, waited)
-{
-	sloop_owner_finish(n, kind, waited);
 	sloop_owner_put(n, kind == KTHREAD);
 #ifdef REMOVE
 	atomic {
@@ -482,11 +471,17 @@ inline sloop_owner_create(n)
 }
 
 /* The last fput() of the owner file is left to bdev_release(). */
-inline sloop_owner_hand_over()
+inline sloop_owner_hand_over(n)
 {
 	atomic {
 		device_code();
-		get_device()
+		get_device();
+		owner_refs[n]++;
+#ifndef NO_MODULE_REF
+		module_get();
+#endif
+		assert(!unbind_pending);
+		unbind_pending = true
 	}
 }
 
@@ -726,7 +721,7 @@ inline sloop_last_close(own, n, fast, kind)
 				module_put()
 			}
 		:: else ->
-			sloop_owner_hand_over()
+			sloop_owner_hand_over(own)
 		fi
 	:: else
 	fi
