@@ -13,6 +13,7 @@
 #include <linux/file.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/slab.h>
 
 #include "device.h"
@@ -185,17 +186,37 @@ static void sloop_backing_destroy(struct sloop_backing *backing,
 	sloop_stat_inc(SLOOP_STAT_BACKINGS_DESTROYED);
 }
 
+static void sloop_backing_close_workfn(struct work_struct *work)
+{
+	struct sloop_backing *backing = container_of(work, struct sloop_backing,
+						     close_work);
+
+	sloop_backing_destroy(backing, __fput_sync);
+	/* Module exit flushes the workqueue: the rest of this function is safe. */
+	module_put(THIS_MODULE);
+}
+
 /**
  * sloop_backing_put - drop a reference of sloop_backing_get() or of the creator
  * @backing: the handle
  *
- * The last one closes the file. In a task that is before it returns to user
- * space, in a kernel thread some time later: fput() decides.
+ * The last one closes the file: a task before it returns to user space. For a kernel
+ * thread a work item does it. fput() would leave it to the one of the whole system,
+ * and a close may wait for a server or a disk.
+ *
+ * Context: process context; the module is in use.
  */
 void sloop_backing_put(struct sloop_backing *backing)
 {
-	if (refcount_dec_and_test(&backing->refs))
+	if (!refcount_dec_and_test(&backing->refs))
+		return;
+	if (!(current->flags & PF_KTHREAD)) {
 		sloop_backing_destroy(backing, fput);
+		return;
+	}
+	__module_get(THIS_MODULE);
+	INIT_WORK(&backing->close_work, sloop_backing_close_workfn);
+	queue_work(sloop_slow_wq, &backing->close_work);
 }
 
 /**

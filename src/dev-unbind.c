@@ -114,7 +114,7 @@ static bool sloop_owner_wait(struct sloop_owner *owner)
 
 /*
  * The closer closes the file itself: its fput() is task work, done before it returns,
- * with all that follows from it. A kworker's is delayed.
+ * with all that follows from it.
  */
 static int sloop_owner_release(struct inode *inode, struct file *file)
 {

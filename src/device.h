@@ -113,6 +113,7 @@ struct sloop_pins {
  * @swap_end: the sector after its last, 0 if there is none
  * @retired: set once; from then on no pin succeeds
  * @refs: references of the device and of short users that may sleep
+ * @close_work: closes the file for a kernel thread
  * @rcu: the memory outlives a grace period, for sloop_backing_pin()
  * @gfp_node: in the list of backing-gfp.c, under its lock
  * @gfp_mapping: the mapping whose allocations are restricted
@@ -158,6 +159,7 @@ struct sloop_backing {
 	sector_t	swap_end;
 	bool		retired;
 	refcount_t	refs;
+	struct work_struct close_work;
 	struct rcu_head	rcu;
 	struct list_head gfp_node;
 	struct address_space *gfp_mapping;
