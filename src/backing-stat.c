@@ -96,6 +96,16 @@ static void sloop_stat_dio(struct sloop_backing *backing,
 }
 
 /*
+ * Filesystems that have fallocate(), and do not punch holes, whatever the file. Of
+ * others it may turn out with the first discard.
+ */
+static bool sloop_never_punches(const struct super_block *sb)
+{
+	return sb->s_magic == MSDOS_SUPER_MAGIC ||
+		sb->s_magic == EXFAT_SUPER_MAGIC;
+}
+
+/*
  * Discard is a hole punched into a file. On a block device, fallocate() issues
  * write zeroes, so it is that capability that counts there.
  */
@@ -125,6 +135,7 @@ static int sloop_stat_discard(struct sloop_backing *backing)
 		return fatal_signal_pending(current) ? -EINTR : 0;
 	backing->discard_sectors = UINT_MAX >> SECTOR_SHIFT;
 	backing->discard_granularity = statfs.f_bsize;
+	backing->no_discard = sloop_never_punches(inode->i_sb);
 	return 0;
 }
 

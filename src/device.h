@@ -101,7 +101,8 @@ struct sloop_pins {
  * @dio_worked: set once, when a request has moved bytes with IOCB_DIRECT
  * @no_dio: set at the start, if @file says that it cannot do direct I/O, or once, when
  *	it turns out so
- * @no_discard: set once, when @file turns out not to punch holes
+ * @no_discard: set at the start, if that is known, or once, when @file turns out not to
+ *	punch holes
  * @no_nowait: set once for reads or writes, when @file turns out not to do them with
  *	IOCB_NOWAIT
  * @refusals: tries in a row, of reads or writes, that would have blocked

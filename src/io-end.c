@@ -86,6 +86,10 @@ void sloop_complete_rq(struct request *rq)
 	if (unlikely(status != BLK_STS_OK)) {
 		unsigned int done;
 
+		/* Who sends what a file cannot do asks for something else then. */
+		if (status == BLK_STS_NOTSUPP)
+			rq->rq_flags |= RQF_QUIET;
+
 		done = round_down(cmd->done, queue_logical_block_size(rq->q));
 		if (done && done < blk_rq_bytes(rq) &&
 		    !(rq->cmd_flags & REQ_FUA))
