@@ -178,13 +178,10 @@ static int sloop_walk_own(struct sloop_device *dev, struct sloop_device *below,
  */
 static bool sloop_may_be_chained(dev_t rdev)
 {
-	switch (MAJOR(rdev)) {
-	case LOOP_MAJOR:
-	case BLOCK_EXT_MAJOR:
-		return true;
-	default:
-		return MAJOR(rdev) == sloop_identity.major;
-	}
+	unsigned int major = MAJOR(rdev);
+
+	return major == LOOP_MAJOR || major == BLOCK_EXT_MAJOR ||
+		major == sloop_identity.major;
 }
 
 static int sloop_walk_foreign(struct sloop_device *dev,

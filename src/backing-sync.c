@@ -9,6 +9,7 @@
 #include <linux/completion.h>
 #include <linux/errseq.h>
 #include <linux/fs.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
@@ -33,6 +34,19 @@ struct sloop_sync {
 	int			err;
 };
 
+/**
+ * sloop_note_write_error - the next flush of a device has to tell of an error
+ * @dev: the device
+ * @err: errno of fsync() or the like, negative
+ *
+ * Context: any; the device is bound to the file in question.
+ */
+void sloop_note_write_error(struct sloop_device *dev, int err)
+{
+	WRITE_ONCE(dev->wb_err_time, ktime_get_ns());
+	errseq_set(&dev->wb_err, err);
+}
+
 /* If the device is on that file, its next flush has to tell. */
 static void sloop_sync_note(struct sloop_sync *sync)
 {
@@ -41,7 +55,7 @@ static void sloop_sync_note(struct sloop_sync *sync)
 	rcu_read_lock();
 	current_backing = rcu_dereference(sync->dev->backing);
 	if (current_backing && current_backing->file == sync->backing->file)
-		errseq_set(&sync->dev->wb_err, sync->err);
+		sloop_note_write_error(sync->dev, sync->err);
 	rcu_read_unlock();
 }
 

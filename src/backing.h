@@ -145,6 +145,7 @@ int sloop_backing_stat(struct sloop_backing *backing);
 int sloop_file_size(struct file *file, loff_t *size);
 
 /* backing-sync.c */
+void sloop_note_write_error(struct sloop_device *dev, int err);
 int sloop_backing_write_back(struct sloop_device *dev,
 			     struct sloop_backing *backing);
 

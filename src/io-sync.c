@@ -11,7 +11,6 @@
 
 #include <linux/fs.h>
 #include <linux/errseq.h>	/* not self-contained */
-#include <linux/ktime.h>
 #include <linux/pagemap.h>
 
 #include "device.h"
@@ -52,12 +51,8 @@ void sloop_cmd_sample_errors(struct sloop_cmd *cmd)
 
 static int sloop_cmd_note(struct sloop_cmd *cmd, int err)
 {
-	struct sloop_device *dev = sloop_cmd_dev(cmd);
-
-	if (err) {
-		WRITE_ONCE(dev->wb_err_time, ktime_get_ns());
-		errseq_set(&dev->wb_err, err);
-	}
+	if (err)
+		sloop_note_write_error(sloop_cmd_dev(cmd), err);
 	return err;
 }
 
