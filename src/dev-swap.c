@@ -188,7 +188,9 @@ void sloop_degrade_workfn(struct work_struct *work)
 	bool changed;
 
 	if (!sloop_swap_try(dev, &lim, SLOOP_DRAIN_PIECE)) {
-		queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, HZ);
+		/* Not if somebody else has done so, or the device is being removed. */
+		if (!queue_delayed_work(sloop_ctl_wq, &dev->degrade_work, HZ))
+			put_device(disk_to_dev(dev->disk));
 		return;
 	}
 	/* No reference: a detach would have to wait for this one to go. */

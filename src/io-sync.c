@@ -11,6 +11,7 @@
 
 #include <linux/fs.h>
 #include <linux/errseq.h>	/* not self-contained */
+#include <linux/ktime.h>
 #include <linux/pagemap.h>
 
 #include "device.h"
@@ -18,15 +19,19 @@
 /*
  * The block layer collects flushes while one is under way, and then sends one request
  * for all of them, on the tag of the first: it was that one's when it was allocated.
- * Returns the time of that in nanoseconds, or 0 if it is not kept (queue/iostats).
+ * Returns the time of that in nanoseconds; a second ago if it is not kept, which is so
+ * with queue/iostats off.
  */
 static u64 sloop_flush_begun(const struct request *rq)
 {
 	const struct sloop_device *dev = rq->q->queuedata;
+	const struct request *first;
 
-	return rq->q->elevator ?
-		rq->mq_hctx->sched_tags->static_rqs[rq->internal_tag]->start_time_ns :
-		dev->tag_set.shared_tags->static_rqs[rq->tag]->start_time_ns;
+	if (rq->q->elevator)
+		first = rq->mq_hctx->sched_tags->static_rqs[rq->internal_tag];
+	else
+		first = dev->tag_set.shared_tags->static_rqs[rq->tag];
+	return first->start_time_ns ?: ktime_get_ns() - NSEC_PER_SEC;
 }
 
 /**
